@@ -1,0 +1,1 @@
+"""kernel: a distributed task queue built as a ports-and-adapters toolkit."""

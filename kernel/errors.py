@@ -1,0 +1,186 @@
+"""Every error that kernel raises, in one tree.
+
+A caller catches `KernelError` for all of it, or the branch that it can act on. Messages say what to do next.
+`Retry`, `Reject` and `Ignore` are not here by accident: they are signals that a task raises to say how it
+ended, and so derive from `Exception` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+
+class KernelError(Exception):
+    """Base of all errors raised by kernel and its adapters."""
+
+
+# -- configuration -----------------------------------------------------------------------------------------
+
+
+class ConfigError(KernelError):
+    """The application, the command line or a URL asks for something that cannot be."""
+
+
+class UnknownScheme(ConfigError):
+    """No installed package provides an adapter, pool or serializer of this name."""
+
+
+class MissingExtra(ConfigError):
+    """The adapter is known but its client library is not installed; the message names the `pip install` line."""
+
+
+class Unsupported(ConfigError):
+    """The adapter cannot do what was asked; nothing was sent."""
+
+
+# -- ports -------------------------------------------------------------------------------------------------
+
+Sent = Literal["no", "unknown"]
+
+
+class PortError(KernelError):
+    """A port call failed. `sent` says whether its effect may have happened: "no" or "unknown"."""
+
+    def __init__(self, message: str = "", *, sent: Sent = "no") -> None:
+        super().__init__(message)
+        self.sent: Sent = sent
+
+
+class Unavailable(PortError):
+    """The service cannot be reached or is overloaded; the same call may succeed later."""
+
+
+class Rejected(PortError):
+    """The service refuses this call for good: too large, not permitted, malformed. Trying again never works."""
+
+
+class PartialSend(PortError):
+    """Some messages of a batch were not stored. `errors` maps their index to the reason; the others are durable."""
+
+    def __init__(self, errors: Mapping[int, PortError]) -> None:
+        unknown = any(error.sent == "unknown" for error in errors.values())
+        super().__init__(
+            f"{len(errors)} messages not sent: {next(iter(errors.values()))}",
+            sent="unknown" if unknown else "no",
+        )
+        self.errors = dict(errors)
+
+
+class PartialPut(PortError):
+    """Some records of a batch were not stored. `errors` maps their index to the reason.
+
+    `standing` is what `ResultStore.put` would have returned: for every other index None or the record that stands.
+    """
+
+    def __init__(self, errors: Mapping[int, PortError], standing: list[bytes | None]) -> None:
+        super().__init__(f"{len(errors)} records not stored: {next(iter(errors.values()))}")
+        self.errors = dict(errors)
+        self.standing = standing
+
+
+# -- codecs ------------------------------------------------------------------------------------------------
+
+
+class CodecError(KernelError):
+    """Something could not be translated to or from bytes."""
+
+
+class EncodeError(CodecError):
+    """A value cannot be serialised without changing it; raised where the value is."""
+
+
+class DecodeError(CodecError):
+    """Bytes are not what they should be; in a worker they end in the dead letters with this message."""
+
+
+class NewerVersion(DecodeError):
+    """The frame was written by a newer release; a worker sends it on for a while (a rolling deploy)."""
+
+
+# -- results -----------------------------------------------------------------------------------------------
+
+
+class ResultError(KernelError):
+    """Reading a result did not give a value."""
+
+
+class ResultMissing(ResultError):
+    """No store is configured, or the task keeps no result."""
+
+
+class ResultTimeout(ResultError, TimeoutError):
+    """The result was not there in the time that the caller allowed."""
+
+
+class TaskFailed(ResultError):
+    """The task raised. `type`, `message` and `traceback` are the remote exception, as text."""
+
+    def __init__(self, task_id: str, type: str, message: str, traceback: str = "") -> None:
+        super().__init__(f"{type}: {message}" if message else type)
+        self.task_id = task_id
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        if traceback:
+            self.add_note(f"Remote traceback of task {task_id}:\n{traceback.rstrip()}")
+
+
+class Revoked(ResultError):
+    """The task was revoked before it ended."""
+
+
+# -- tasks -------------------------------------------------------------------------------------------------
+
+
+class TaskError(KernelError):
+    """A task could not be called or did not run to its end."""
+
+
+class UnknownTask(TaskError):
+    """No task of this name is registered here."""
+
+
+class TaskExpired(TaskError):
+    """The task was not started before its expiry."""
+
+
+class SoftTimeLimitExceeded(TaskError):
+    """Raised inside of a task whose soft time limit has passed; it may clean up and return."""
+
+
+class HardTimeLimitExceeded(TaskError):
+    """The task overran its hard time limit and was stopped."""
+
+
+class WorkerLost(TaskError):
+    """The process that ran the task ended while it ran, as often as the delivery limit allows."""
+
+
+class MaxRetriesExceeded(TaskError):
+    """A retry was asked for and none is left."""
+
+
+# -- signals that a task raises ----------------------------------------------------------------------------
+
+
+class Retry(Exception):  # noqa: N818 - the name a Celery user knows; it is a signal, not an error
+    """Run this task again, at `at` (wall clock); raised by `Task.retry`."""
+
+    def __init__(self, at: float = 0.0, cause: BaseException | None = None) -> None:
+        super().__init__(f"retry: {cause!r}" if cause is not None else "retry")
+        self.at = at
+        self.cause = cause
+
+
+class Reject(Exception):  # noqa: N818
+    """Send this message to the dead letters, or with `requeue` back to its queue."""
+
+    def __init__(self, reason: str = "rejected by the task", *, requeue: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.requeue = requeue
+
+
+class Ignore(Exception):  # noqa: N818
+    """Acknowledge this message and record no outcome."""

@@ -1,0 +1,93 @@
+"""The Coordination port: shared facts, each with an owner and an expiry.
+
+No lock without owner and expiry, so a dead owner blocks nobody for longer than its time to live. All times to
+live are in seconds, by the clock of the service. Threads and errors: as for the Transport port. Batch-first:
+results are in the order of the items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from kernel.ports.features import Survives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinationFeatures:
+    """Abilities of a coordination service."""
+
+    #: What a stored fact outlives.
+    survives: Survives
+    #: Most items in one call.
+    max_batch: int = 1000
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """`owner` wants `key` for `ttl` seconds."""
+
+    key: str
+    owner: str
+    ttl: float
+
+
+class Tally(msgspec.Struct, frozen=True, gc=False):
+    """`member` joins the set `key`, which lives for `ttl` seconds from its last write."""
+
+    key: str
+    member: str
+    ttl: float
+
+
+class Take(msgspec.Struct, frozen=True, gc=False):
+    """Take `n` tokens from a bucket that fills at `rate` per second up to `burst`."""
+
+    bucket: str
+    n: float
+    rate: float
+    burst: float
+
+
+class Acquire(msgspec.Struct, frozen=True, gc=False):
+    """`owner` wants one of the `limit` slots of `key` for `ttl` seconds."""
+
+    key: str
+    owner: str
+    limit: int
+    ttl: float
+
+
+class Coordination(Protocol):
+    """Claims, sets, token buckets and slots."""
+
+    @property
+    def features(self) -> CoordinationFeatures:
+        """What this service can do; final once `open` has returned."""
+
+    def open(self) -> None:
+        """Connect and prepare. Idempotent."""
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+
+    def claim(self, items: Sequence[Claim]) -> list[str]:
+        """Who owns each key now: the asking owner when the key was free, expired or its own (then the expiry is
+        renewed), else the other one."""
+
+    def drop(self, items: Sequence[tuple[str, str]]) -> None:
+        """End claims, given as (key, owner); a claim of somebody else stays. Idempotent."""
+
+    def tally(self, items: Sequence[Tally]) -> list[int]:
+        """Add each member and return the size of its set after that; adding twice counts once."""
+
+    def take(self, items: Sequence[Take]) -> list[float]:
+        """0.0 where the tokens were taken, else the seconds until they will be there (and nothing is taken)."""
+
+    def acquire(self, items: Sequence[Acquire]) -> list[bool]:
+        """Whether each owner now holds a slot; one that holds a live slot already renews it and gets True."""
+
+    def release(self, items: Sequence[tuple[str, str]]) -> None:
+        """Free slots, given as (key, owner). Idempotent."""

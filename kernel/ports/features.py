@@ -1,0 +1,71 @@
+"""What an adapter can do, as data.
+
+The kernel reads these values at run time to choose between the native way and an emulation, the conformance
+suite attacks every one of them from both sides, and the comparison table in the docs prints them. There is no
+second list anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+#: What a stored message outlives: the process that holds it, a kill of the service, a loss of power.
+Survives = Literal["process", "service", "power"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """Abilities of a transport; final once `open` has returned. Quantities rather than booleans where a limit exists."""
+
+    #: Seconds for which a received message stays hidden; None: until the connection that received it ends.
+    lease: float | None
+    #: Seconds for which renewals can hold a message in all.
+    lease_total: float = inf
+    #: What "durable when `send` returns" means.
+    survives: Survives
+    #: Longest native delay in seconds: inf, 900.0, or 0.0 for none.
+    delay: float = 0.0
+    #: Number of native priority levels, 0 for none. Kernel priorities run from 0 to 9, 9 the most urgent.
+    priorities: int = 0
+    #: Most messages in one call of `send`, `receive`, `ack`, `release`, `extend` or `commit`.
+    max_batch: int = 1000
+    #: Largest payload in bytes; 0: no limit of its own.
+    max_payload: int = 0
+    #: An expired message (`Outgoing.expires_at`) is never delivered.
+    expiry: bool = False
+    #: Seconds for which an equal `Outgoing.dedup_key` is stored once only; 0.0 for none.
+    dedup: float = 0.0
+    #: Messages of one `Outgoing.order_key` are delivered in order and one at a time.
+    ordered: bool = False
+    #: `publish` and `listen` exist.
+    broadcast: bool = False
+    #: `commit` exists: sends and acks happen together or not at all.
+    commit: bool = False
+    #: `Delivery.redelivered` counts earlier deliveries exactly, so that it can serve as a fence.
+    counts: bool = False
+    #: A release counts as a delivery in `redelivered` although nothing ran.
+    release_counts: bool = False
+    #: `sizes`, `peek` and `purge` exist.
+    inspect: bool = False
+    #: `wake` exists: a blocked `receive` can be ended from another thread.
+    wake: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFeatures:
+    """Abilities of a result store; final once `open` has returned."""
+
+    #: What a stored record outlives.
+    survives: Survives
+    #: Largest value in bytes; 0: no limit of its own.
+    max_value: int = 0
+    #: Records vanish by themselves after their time to live.
+    ttl: bool = True
+    #: The comparison of ranks and the write are one atomic step.
+    guarded: bool = False
+    #: `wait` exists: a reader is told of a final record without polling.
+    wait: bool = False
+    #: Most records in one call.
+    max_batch: int = 1000
