@@ -164,7 +164,7 @@ class MaxRetriesExceeded(TaskError):
 # -- signals that a task raises ----------------------------------------------------------------------------
 
 
-class Retry(Exception):  # noqa: N818 - the name a Celery user knows; it is a signal, not an error
+class Retry(Exception):
     """Run this task again, at `at` (wall clock); raised by `Task.retry`."""
 
     def __init__(self, at: float = 0.0, cause: BaseException | None = None) -> None:
@@ -173,7 +173,7 @@ class Retry(Exception):  # noqa: N818 - the name a Celery user knows; it is a si
         self.cause = cause
 
 
-class Reject(Exception):  # noqa: N818
+class Reject(Exception):
     """Send this message to the dead letters, or with `requeue` back to its queue."""
 
     def __init__(self, reason: str = "rejected by the task", *, requeue: bool = False) -> None:
@@ -182,5 +182,5 @@ class Reject(Exception):  # noqa: N818
         self.requeue = requeue
 
 
-class Ignore(Exception):  # noqa: N818
+class Ignore(Exception):
     """Acknowledge this message and record no outcome."""

@@ -68,7 +68,7 @@ class Pool(Protocol):
         """Take back up to `limit` jobs that have not started, the last submitted first. Any thread, at any time."""
 
     def interrupt(self, job: Any, error: BaseException) -> bool:
-        """Raise `error` inside of the running job. Any thread. False when the job is not running or cannot be reached."""
+        """Raise `error` inside of the running job. Any thread. False when it does not run or cannot be reached."""
 
     def stop(self, timeout: float) -> list[Any]:
         """Start nothing more, wait up to `timeout` seconds for what runs, and return the jobs that did not end,

@@ -67,7 +67,7 @@ class Transport(Protocol):
         """What this transport can do; final once `open` has returned."""
 
     def open(self) -> None:
-        """Connect and prepare. Idempotent. `Unavailable` when the service is away, `ConfigError` when it never will work."""
+        """Connect and prepare. Idempotent. `Unavailable` when the service is away, `ConfigError` when it never will do."""
 
     def close(self) -> None:
         """Let go of everything, within a few seconds. Idempotent.
@@ -143,7 +143,7 @@ class Inbox(Protocol):
 
 @runtime_checkable
 class Broadcasts(Protocol):
-    """Present exactly when `Features.broadcast`. Every inbox open at the time of publishing gets a copy, at most once."""
+    """Present exactly when `Features.broadcast`. Each inbox open at the time of publishing gets at most one copy."""
 
     def publish(self, channel: str, payload: bytes) -> None:
         """Hand a copy to every inbox of the channel."""
@@ -174,4 +174,4 @@ class Wakes(Protocol):
     """Present exactly when `Features.wake`."""
 
     def wake(self) -> None:
-        """End a blocked `receive`, or the next one if none is blocked, with what is there. Safe in a signal handler."""
+        """End a blocked `receive`, or the next one if none is blocked. Safe in a signal handler."""
