@@ -17,7 +17,7 @@ Survives = Literal["process", "service", "power"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """Abilities of a transport; final once `open` has returned. Quantities rather than booleans where a limit exists."""
+    """Abilities of a transport; final once `open` has returned. Quantities, not booleans, where a limit exists."""
 
     #: Seconds for which a received message stays hidden; None: until the connection that received it ends.
     lease: float | None

@@ -67,7 +67,7 @@ class Transport(Protocol):
         """What this transport can do; final once `open` has returned."""
 
     def open(self) -> None:
-        """Connect and prepare. Idempotent. `Unavailable` when the service is away, `ConfigError` when it never will do."""
+        """Connect and prepare. Idempotent. `Unavailable` when it is away, `ConfigError` when it never can be."""
 
     def close(self) -> None:
         """Let go of everything, within a few seconds. Idempotent.
