@@ -1,0 +1,44 @@
+"""A dictionary whose entries end by themselves."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+#: Fewest writes between two sweeps.
+SWEEP_AFTER = 1024
+
+
+class Expiring(Generic[V]):
+    """Values with a monotonic time from which they are gone; inf for never. Called under the lock of the space.
+
+    Ended entries are swept out after as many writes as there are entries, so that a write costs the same however
+    many there are. A heap of deadlines was rejected: most entries are written again before they end.
+    """
+
+    __slots__ = ("_entries", "_writes")
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[V, float]] = {}
+        self._writes = 0
+
+    def get(self, key: str, monotonic: float) -> V | None:
+        """The value, or None when there is none any more."""
+        entry = self._entries.get(key)
+        return entry[0] if entry is not None and entry[1] > monotonic else None
+
+    def put(self, key: str, value: V, until: float, monotonic: float) -> None:
+        """Set the value and its end."""
+        self._entries[key] = (value, until)
+        self._writes += 1
+        if self._writes > SWEEP_AFTER and self._writes > len(self._entries):
+            self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > monotonic}
+            self._writes = 0
+
+    def pop(self, key: str) -> None:
+        """Forget the value. Idempotent."""
+        self._entries.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,99 @@
+"""What a memory URL may say.
+
+    memory://name?mask=delay,priorities&lease=2&expiry=1
+
+`mask` takes away features, so that the kernel's emulation of each can be tried and tested; the other parameters
+are the fields of `Limits`. One URL may serve all four ports: a parameter that concerns another port of this
+package is that port's business, one that concerns none is a `ConfigError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from math import inf
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from kernel.errors import ConfigError
+
+#: Features of the transport and of the result store that can be taken away.
+TRANSPORT_MASKS = frozenset(
+    ("lease", "delay", "priorities", "dedup", "ordered", "broadcast", "commit", "counts", "inspect", "wake")
+)
+RESULT_MASKS = frozenset(("guarded", "wait"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of each feature there is, where it is not masked."""
+
+    #: Seconds for which a received message stays hidden.
+    lease: float = 60.0
+    #: Longest delay in seconds.
+    delay: float = inf
+    #: Number of priority levels, 1 to 10; a higher priority counts as the highest.
+    priorities: int = 10
+    #: Seconds for which an equal key is one message; keys are per queue.
+    dedup: float = 300.0
+    #: Expired messages are dropped. Off unless asked for, because the kernel records the expiry of a task.
+    expiry: bool = False
+    #: A release counts in `Delivery.redelivered`, as on services that cannot tell it from a loss.
+    release_counts: bool = False
+    #: Most messages, records, facts or entries in one call.
+    max_batch: int = 1000
+    #: Largest payload in bytes; 0: no limit.
+    max_payload: int = 0
+    #: Largest value of a record in bytes; 0: no limit.
+    max_value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A parsed URL."""
+
+    name: str
+    mask: frozenset[str]
+    limits: Limits
+
+
+def parse(url: str) -> Options:
+    """Read a memory URL; `ConfigError` names what is wrong with it."""
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.fragment:
+        raise ConfigError(f"{url}: a memory URL is memory://name?option=value, without a path")
+    known = {field.name: type(field.default) for field in fields(Limits)}
+    mask: frozenset[str] = frozenset()
+    values: dict[str, Any] = {}
+    for key, text in parse_qsl(parts.query, keep_blank_values=True):
+        if key == "mask":
+            mask |= frozenset(text.split(",")) - {""}
+        elif key in known:
+            values[key] = _value(key, text, known[key])
+        else:
+            raise ConfigError(f"{url}: unknown option {key!r}{_hint(key, [*known, 'mask'])}")
+    check_mask(mask, TRANSPORT_MASKS | RESULT_MASKS)
+    limits = Limits(**values)
+    if not 1 <= limits.priorities <= 10 or limits.lease <= 0 or limits.max_batch < 1:
+        raise ConfigError(f"{url}: priorities must be 1 to 10, lease and max_batch positive")
+    return Options(unquote(parts.netloc), mask, limits)
+
+
+def check_mask(mask: Collection[str], known: frozenset[str]) -> None:
+    """`ConfigError` when `mask` names something that is no feature: a misspelled mask would mask nothing."""
+    for name in mask:
+        if name not in known:
+            raise ConfigError(f"cannot mask {name!r}{_hint(name, sorted(known))}")
+
+
+def _value(key: str, text: str, kind: type) -> Any:
+    try:
+        return text not in ("0", "false", "no") if kind is bool else kind(text)
+    except ValueError:
+        raise ConfigError(f"option {key!r} needs a number, not {text!r}") from None
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
