@@ -1,0 +1,58 @@
+# What a developer runs. Every target makes the .venv it needs; a fresh machine has only Python 3.11+, git, make
+# and a network. tox calls the same recipes with BIN set to its own environment.
+#
+#   PYTHON=python3.12   interpreter of a new .venv (default: the newest on PATH; `make clean` first to change it)
+#   ARGS="-k name"      further arguments of pytest, of the demo or of the bench
+
+BIN ?= .venv/bin/
+ARGS ?=
+STAMP := .venv/.stamp
+SETUP := $(if $(filter .venv/bin/,$(BIN)),$(STAMP))
+TYPED := kernel $(sort $(patsubst %/,%,$(dir $(wildcard adapters/*/__init__.py plugins/*/__init__.py conformance/*/__init__.py))))
+
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench setup format lint types imports perf clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+demo: $(SETUP)  ## see it work: a worker, tasks and a crash, in a minute
+	$(BIN)kernel demo $(ARGS)
+
+test: $(SETUP)  ## the whole suite
+	$(BIN)python -m pytest $(ARGS)
+
+check: lint types imports  ## format, lint, types, import contracts
+
+bench: $(SETUP)  ## measure this machine
+	$(BIN)python -m bench $(ARGS)
+
+setup: $(SETUP)  ## make the .venv and install everything into it
+
+format: $(SETUP)  ## rewrite the files in the house format
+	$(BIN)python -m ruff format .
+	$(BIN)python -m ruff check --fix .
+
+lint: $(SETUP)  ## ruff: format and rules
+	$(BIN)python -m ruff format --check .
+	$(BIN)python -m ruff check .
+
+types: $(SETUP)  ## mypy --strict
+	$(BIN)python -m mypy --strict $(TYPED)
+
+imports: $(SETUP)  ## import contracts
+	$(BIN)lint-imports
+
+perf: $(SETUP)  ## the tests that count calls and imports
+	$(BIN)python -m pytest tests/perf $(ARGS)
+
+clean:  ## remove the .venv and every cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .tox
+
+$(STAMP): pyproject.toml .ci/venv
+	.ci/venv
+	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
