@@ -145,34 +145,29 @@ class Setting(NamedTuple):
     source: str
 
 
-_CONCERNS: Mapping[str, type] = MappingProxyType({"ports": Ports, "tasks": Tasks, "worker": Worker, "logging": Logging})
-_HOMES: Mapping[str, str] = MappingProxyType(
-    {field.name: name for name, concern in _CONCERNS.items() for field in fields(concern)}
-)
-_DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {field.name: field.default for concern in _CONCERNS.values() for field in fields(concern)}
-)
+_CONCERNS: Mapping[str, type] = {"ports": Ports, "tasks": Tasks, "worker": Worker, "logging": Logging}
+_HOMES: Mapping[str, str] = {field.name: name for name, concern in _CONCERNS.items() for field in fields(concern)}
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for part in _CONCERNS.values() for field in fields(part)}
 #: Bounds of numbers, both included; every other number is 0 or more.
-_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "max_retries": (-1, inf),
-        "retry_backoff": (1.0, inf),
-        "priority": (0, 9),
-        "max_deliveries": (1, inf),
-        "max_payload": (1, inf),
-        "lease": (0.1, inf),
-        "processes": (1, inf),
-        "prefetch_max": (1, inf),
-        "health_interval": (0.01, inf),
-    }
-)
-_CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"log_level": ("debug", "info", "warning", "error", "critical"), "log_format": ("text", "json")}
-)
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "max_retries": (-1, inf),
+    "retry_backoff": (1, inf),
+    "priority": (0, 9),
+    "max_deliveries": (1, inf),
+    "max_payload": (1, inf),
+    "lease": (0.1, inf),
+    "processes": (1, inf),
+    "prefetch_max": (1, inf),
+    "health_interval": (0.01, inf),
+}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "log_level": ("debug", "info", "warning", "error", "critical"),
+    "log_format": ("text", "json"),
+}
 #: Must not be empty.
 _NEEDED = frozenset({"transport", "queue", "serializer", "accept", "queues", "pool"})
-_WORDS: Mapping[str, bool] = MappingProxyType(
-    {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_WORDS: Mapping[str, bool] = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
 )
 _PREFIX = "KERNEL_"
 #: Names the configuration file; the one variable that is not a key.
