@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
@@ -139,15 +139,13 @@ class Setting(NamedTuple):
     """One line of `Config.describe`."""
 
     key: str
-    #: As set, with the secrets of URLs masked.
-    value: Any
-    #: "default", "command line", "code", or the name of the file or environment variable.
-    source: str
+    value: Any  #: as set, with the secrets of URLs masked
+    source: str  #: "default", "command line", "code", or the name of the file or environment variable
 
 
 _CONCERNS: Mapping[str, type] = {"ports": Ports, "tasks": Tasks, "worker": Worker, "logging": Logging}
-_HOMES: Mapping[str, str] = {field.name: name for name, concern in _CONCERNS.items() for field in fields(concern)}
-_DEFAULTS: Mapping[str, Any] = {field.name: field.default for part in _CONCERNS.values() for field in fields(part)}
+_HOMES: Mapping[str, str] = {each.name: name for name, concern in _CONCERNS.items() for each in fields(concern)}
+_DEFAULTS: Mapping[str, Any] = {each.name: each.default for part in _CONCERNS.values() for each in fields(part)}
 #: Bounds of numbers, both included; every other number is 0 or more.
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "max_retries": (-1, inf),
@@ -166,12 +164,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 #: Must not be empty.
 _NEEDED = frozenset({"transport", "queue", "serializer", "accept", "queues", "pool"})
-_WORDS: Mapping[str, bool] = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
-    ("0", "false", "no", "off"), False
-)
+_YES = ("1", "true", "yes", "on")
+_NO = ("0", "false", "no", "off")
 _PREFIX = "KERNEL_"
-#: Names the configuration file; the one variable that is not a key.
-_FILE_VARIABLE = "KERNEL_CONFIG"
+_FILE_VARIABLE = "KERNEL_CONFIG"  # the one variable that is not a key
 #: How like a key an unknown KERNEL_* variable must be to count as a misspelling. At 0.8 KERNEL_RELEASE is a `lease`.
 _TYPO = 0.85
 
@@ -185,7 +181,7 @@ class Config:
     worker: Worker = Worker()
     logging: Logging = Logging()
     #: key -> source, for every key that somebody set.
-    sources: Mapping[str, str] = MappingProxyType({})
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -207,7 +203,7 @@ class Config:
             values[key] = value
             sources[key] = source
         parts = {
-            name: concern(**{field.name: values[field.name] for field in fields(concern) if field.name in values})
+            name: concern(**{each.name: values[each.name] for each in fields(concern) if each.name in values})
             for name, concern in _CONCERNS.items()
         }
         return cls(**parts, sources=MappingProxyType(sources))
@@ -221,9 +217,9 @@ class Config:
     def describe(self) -> list[Setting]:
         """Every key with its value and source, in the order of the classes above; safe to print."""
         return [
-            Setting(field.name, _masked(getattr(part, field.name)), self.sources.get(field.name, "default"))
+            Setting(each.name, _masked(getattr(part, each.name)), self.sources.get(each.name, "default"))
             for part in (self.ports, self.tasks, self.worker, self.logging)
-            for field in fields(part)
+            for each in fields(part)
         ]
 
 
@@ -233,10 +229,7 @@ _Entry = tuple[str, str, Any]
 
 
 def _entries(
-    file: Path | None,
-    environ: Mapping[str, str],
-    command_line: Mapping[str, Any],
-    code: Mapping[str, Any],
+    file: Path | None, environ: Mapping[str, str], command_line: Mapping[str, Any], code: Mapping[str, Any]
 ) -> Iterator[_Entry]:
     """All checked values as (source, key, value), the strongest last."""
     yield from _from_file(file, environ)
@@ -351,7 +344,7 @@ def _read_text(value: str, kind: type) -> Any:
     """A string as `kind`; the string itself where it is not one, for `_fit` to refuse."""
     word = value.strip()
     if kind is bool:
-        return _WORDS.get(word.lower(), value)
+        return True if word.lower() in _YES else False if word.lower() in _NO else value
     if kind is tuple:
         return tuple(part.strip() for part in word.split(",") if part.strip())
     try:
@@ -366,10 +359,11 @@ def _fit(value: Any, kind: type) -> tuple[str, Any]:
         listed = isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value)
         return "a list of names", tuple(value) if listed else None
     if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # The bound refuses not-a-number and integers that no float can hold.
+        number = type(value) in (int, float) and (abs(value) < 1e300 or value == inf)
         return "a number", float(value) if number else None
-    name = {bool: "true or false", int: "a whole number", str: "a string"}[kind]
-    return name, value if type(value) is kind else None
+    called = {bool: "true or false", int: "a whole number", str: "a string"}[kind]
+    return called, value if type(value) is kind else None
 
 
 def _shown(value: Any) -> str:
@@ -388,14 +382,12 @@ def mask_url(url: str) -> str:
     Meant for any string at all, malformed ones first: a password with an unquoted slash or hash makes URL parsers
     see a path, so everything up to the last `@` counts as credentials. Rather too much is hidden than too little.
     """
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        return url
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
     credentials, at, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     if colon:
         rest = f"{user}:***{at}{place}"
-    return f"{scheme}://" + _SECRET_QUERY.sub(r"\1***", rest)
+    return f"{scheme}{mark}" + _SECRET_QUERY.sub(r"\1***", rest)
 
 
 def _masked(value: Any) -> Any:
