@@ -1,0 +1,1 @@
+"""The clauses of the Transport port, one module per subject."""

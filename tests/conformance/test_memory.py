@@ -1,0 +1,98 @@
+"""The reference passes its own definition: with every feature, and with each of them masked in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from kernel_conformance import TransportConformance
+from kernel_memory import Limits, MemoryTransport, Space
+
+from kernel.clock import FakeClock
+
+MASKS = ("lease", "delay", "priorities", "dedup", "ordered", "broadcast", "commit", "counts", "inspect", "wake")
+
+
+class Reference(TransportConformance):
+    """A memory transport on a clock of the test's own; nothing in it lags, so silence needs no waiting."""
+
+    clock: FakeClock | None = FakeClock()
+    quiet_for = 0.0
+    mask: Collection[str] = ()
+    limits = Limits(lease=30.0)
+
+    def make(self, namespace: str) -> MemoryTransport:
+        return MemoryTransport(Space.named(namespace), self.clock, self.mask, self.limits)
+
+    def cleanup(self, namespace: str) -> None:
+        Space.forget(namespace)
+
+
+class TestMemory(Reference):
+    label = "memory"
+
+
+class TestWithLimits(Reference):
+    """Every quantity small enough to be tested at its limit and one past it."""
+
+    limits = Limits(lease=30.0, delay=900.0, priorities=4, dedup=10.0, expiry=True, max_batch=50, max_payload=100_000)
+
+
+class TestWithReleasesCounted(Reference):
+    limits = Limits(lease=30.0, release_counts=True)
+
+
+class TestInRealTime(Reference):
+    """The same adapter on the machine's clock: what blocks ends by itself when a delay or a lease does."""
+
+    clock = None
+    limits = Limits(lease=0.4)
+    lease_for = 0.4
+
+    def make(self, namespace: str) -> MemoryTransport:
+        return MemoryTransport(Space.named(namespace), mask=self.mask, limits=self.limits)
+
+
+class TestWithoutLease(Reference):
+    mask = {"lease"}
+
+
+class TestWithoutDelay(Reference):
+    mask = {"delay"}
+
+
+class TestWithoutPriorities(Reference):
+    mask = {"priorities"}
+
+
+class TestWithoutDedup(Reference):
+    mask = {"dedup"}
+
+
+class TestWithoutOrder(Reference):
+    mask = {"ordered"}
+
+
+class TestWithoutBroadcast(Reference):
+    mask = {"broadcast"}
+
+
+class TestWithoutCommit(Reference):
+    mask = {"commit"}
+
+
+class TestWithoutCounts(Reference):
+    mask = {"counts"}
+
+
+class TestWithoutInspect(Reference):
+    mask = {"inspect"}
+
+
+class TestWithoutWake(Reference):
+    mask = {"wake"}
+
+
+class TestBare(Reference):
+    """The least that a transport can be."""
+
+    mask = set(MASKS)
