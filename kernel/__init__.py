@@ -1,1 +1,45 @@
 """kernel: a distributed task queue built as a ports-and-adapters toolkit."""
+
+from kernel.app import Kernel
+from kernel.current import current_app, current_request, current_task
+from kernel.envelope import Envelope
+from kernel.errors import (
+    ConfigError,
+    Ignore,
+    KernelError,
+    MaxRetriesExceeded,
+    Reject,
+    ResultTimeout,
+    Retry,
+    SoftTimeLimitExceeded,
+    TaskFailed,
+    Unavailable,
+)
+from kernel.logs import get_task_logger
+from kernel.result import AsyncResult
+from kernel.task import Call, Task, shared_task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncResult",
+    "Call",
+    "ConfigError",
+    "Envelope",
+    "Ignore",
+    "Kernel",
+    "KernelError",
+    "MaxRetriesExceeded",
+    "Reject",
+    "ResultTimeout",
+    "Retry",
+    "SoftTimeLimitExceeded",
+    "Task",
+    "TaskFailed",
+    "Unavailable",
+    "current_app",
+    "current_request",
+    "current_task",
+    "get_task_logger",
+    "shared_task",
+]

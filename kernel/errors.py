@@ -165,12 +165,24 @@ class MaxRetriesExceeded(TaskError):
 
 
 class Retry(Exception):
-    """Run this task again, at `at` (wall clock); raised by `Task.retry`."""
+    """Run this task again; raised by `Task.retry`, or by a task itself.
 
-    def __init__(self, at: float = 0.0, cause: BaseException | None = None) -> None:
+    `countdown` in seconds or `eta` as wall clock say when, else the task's backoff does. `max_retries` overrides the
+    task's (None: no limit; False: the task's own).
+    """
+
+    def __init__(
+        self,
+        countdown: float | None = None,
+        eta: float | None = None,
+        cause: BaseException | None = None,
+        max_retries: int | None | Literal[False] = False,
+    ) -> None:
         super().__init__(f"retry: {cause!r}" if cause is not None else "retry")
-        self.at = at
+        self.countdown = countdown
+        self.eta = eta
         self.cause = cause
+        self.max_retries = max_retries
 
 
 class Reject(Exception):

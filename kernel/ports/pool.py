@@ -7,7 +7,7 @@ on demand, because an idle process elsewhere may be able to start them now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,8 @@ class PoolFeatures:
     native_async: bool = False
     #: Jobs run in greenlets: the application is monkey-patched before it is imported.
     green: bool = False
+    #: `submit` runs the jobs in place and returns when they have ended or the pool stops.
+    inline: bool = False
 
 
 class Job(Protocol):
@@ -31,8 +33,10 @@ class Job(Protocol):
 
     #: The job's body is a coroutine function; only a pool with `native_async` sees True.
     coroutine: bool
-    #: Monotonic time at which the body started; 0.0 before.
-    started_at: float
+    #: Its body runs right now: only then may `interrupt` raise something in it.
+    interruptible: bool
+    #: What `interrupt` raises, or raised, in it.
+    interrupted: BaseException | None
 
 
 Run = Callable[[Any], None]
@@ -62,7 +66,13 @@ class Pool(Protocol):
         for at least one to be wanted, and returns 0 when none is."""
 
     def submit(self, jobs: Sequence[Any]) -> None:
-        """Take jobs; does not block beyond running them in place (solo)."""
+        """Take jobs, in order; does not block, unless `PoolFeatures.inline`."""
+
+    def block_on(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end from inside of a job that `run` runs, on one background loop of the process."""
+
+    def waiting(self) -> int:
+        """How many submitted jobs have not started. Any thread."""
 
     def recall(self, limit: int) -> list[Any]:
         """Take back up to `limit` jobs that have not started, the last submitted first. Any thread, at any time."""

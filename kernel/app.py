@@ -1,0 +1,305 @@
+"""The application: a name, a configuration, tasks, and the ports opened on first use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
+
+from kernel import discovery
+from kernel.batcher import Batch, Batcher, in_chunks, open_batch
+from kernel.call import CallSheet
+from kernel.clock import SYSTEM, Clock
+from kernel.config import Config
+from kernel.current import has_current_app, set_current_app
+from kernel.envelope import decode
+from kernel.errors import ConfigError
+from kernel.hooks import Hooks
+from kernel.inquiry import StoredResults
+from kernel.native import allocate_lock
+from kernel.opened import Given, Opened
+from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Serializer, Transport
+from kernel.result import AsyncResult, Completed, NoResults, Results
+from kernel.steady import send_all
+from kernel.task import (
+    Call,
+    CallOptions,
+    Declares,
+    DeclaresBound,
+    Task,
+    TaskOptions,
+    default_name,
+    shared,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Kernel:
+    """An application. Creating one reads nothing, opens nothing and starts nothing; the first call does.
+
+    `options` are the configuration keys of `kernel.config`, such as `transport="sqlite:///shop.db"` or
+    `result_ttl=60`; what is given here wins over file, environment and command line.
+    """
+
+    def __init__(
+        self, name: str = "kernel", *, plugins: Iterable[object] = (), clock: Clock = SYSTEM, **options: Any
+    ) -> None:
+        """ConfigError for an option that does not exist."""
+        Config.check(options)
+        self.name = name
+        self.clock = clock
+        self.command_line: dict[str, Any] = {}
+        self._options = options
+        self._plugins = tuple(plugins)
+        self._own: dict[str, Task[..., Any, Any]] = {}
+        self._given = Given()
+        self._lock = allocate_lock()
+        self._forget_process()
+        if not has_current_app():
+            set_current_app(self)
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.name}>"
+
+    def _forget_process(self) -> None:
+        """Drop everything that belongs to one process: connections and threads do not survive a fork."""
+        self._pid = os.getpid()
+        self._config: Config | None = None
+        self._hooks: Hooks | None = None
+        self._opened: Opened | None = None
+        self._results: Results | None = None
+        self._send: Callable[[Sequence[Outgoing]], None] | None = None
+        self._batcher: Batcher | None = None
+        self._sheets: dict[str, CallSheet] = {}
+
+    # -- configuration -------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration, put together on first use: defaults, file, environment, command line, code."""
+        if self._config is None:
+            values = dict(self._options)
+            for changes in self.hooks.configure(values):
+                values.update(changes)
+            self._config = Config.load(code=values, command_line=self.command_line, environ=os.environ)
+        return self._config
+
+    @property
+    def hooks(self) -> Hooks:
+        """The plugins: those given in code and those that installed packages offer."""
+        if self._hooks is None:
+            self._hooks = Hooks.load(self._plugins)
+            for task in self._own.values():
+                self._hooks.task_registered(self, task)
+        return self._hooks
+
+    def use(
+        self,
+        transport: Transport | None = None,
+        results: ResultStore | None = None,
+        coordination: Coordination | None = None,
+        schedules: ScheduleStore | None = None,
+    ) -> None:
+        """Hand over adapters as objects, before anything is sent; ConfigError afterwards."""
+        if self._opened is not None:
+            raise ConfigError(
+                "the ports of this application are open already: call use() before the first task is sent"
+            )
+        self._given = Given(transport, results, coordination, schedules)
+
+    @property
+    def ports(self) -> Opened:
+        """The adapters, opened on first use and again in a forked child."""
+        if self._opened is None or self._pid != os.getpid():
+            with self._lock:
+                if self._pid != os.getpid():
+                    self._forget_process()
+                if self._opened is None:
+                    self._opened = Opened(self.config, self._given, self.clock)
+        return self._opened
+
+    def close(self) -> None:
+        """Close the ports; the next call opens them again."""
+        opened = self._opened if self._pid == os.getpid() else None
+        self._forget_process()
+        if opened is not None:
+            opened.close()
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- declaring tasks -----------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
+    @overload
+    def task(self, *, bind: Literal[True], **options: Unpack[TaskOptions]) -> DeclaresBound: ...
+    @overload
+    def task(self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
+    def task(self, function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
+        """Declare a task, as `@app.task` or `@app.task(option=...)`; the options are `kernel.task.TaskOptions`."""
+        _known(options, TaskOptions, "task")
+
+        def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
+            name = options.get("name") or default_name(function, main=self.name)
+            earlier = self._own.get(name)
+            if earlier is not None and earlier.function.__code__ is not getattr(function, "__code__", None):
+                raise ConfigError(f"two tasks are called {name!r}: give one of them another name=")
+            task: Task[..., Any, Any] = Task(function, name, options, bind, self)
+            self._own[name] = task
+            if self._hooks is not None:
+                self._hooks.task_registered(self, task)
+            return task
+
+        return declare if function is None else declare(function)
+
+    @property
+    def tasks(self) -> dict[str, Task[..., Any, Any]]:
+        """All tasks by name: its own, and those that libraries share."""
+        return {**shared, **self._own}
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    def sheet(self, name: str, task: Task[..., Any, Any] | None = None) -> CallSheet:
+        """How calls of the task of this name become messages."""
+        sheet = self._sheets.get(name)
+        if sheet is None:
+            tasks = self.config.tasks
+            limit = tasks.max_payload
+            own = self.ports.transport.features.max_payload
+            task = task or self._own.get(name) or shared.get(name)
+            sheet = CallSheet(name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock)
+            self._sheets[name] = sheet
+        return sheet
+
+    def send(
+        self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
+    ) -> AsyncResult[Any]:
+        """Send one call of a task; what `delay` and `apply_async` do."""
+        if self._pid != os.getpid():
+            self._forget_process()
+        sheet = self._sheets.get(task.name) or self.sheet(task.name, task)
+        return self._dispatch(*sheet.message(args, kwargs, options))
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[Any]:
+        """Send a call by the task's name, which need not be known here."""
+        _known(options, CallOptions, "call")
+        return self._dispatch(*self.sheet(name).message(args, kwargs or {}, options))
+
+    def _dispatch(self, task_id: str, message: Outgoing) -> AsyncResult[Any]:
+        batch = open_batch.get()
+        if batch is not None:
+            batch.messages.append(message)
+        else:
+            self.post([message])
+        return AsyncResult(task_id, self.results)
+
+    def send_many(self, task: Task[P, R, Any] | str, calls: Iterable[Sequence[Any] | Call]) -> list[AsyncResult[R]]:
+        """Send many calls of one task in as few port calls as possible, in order.
+
+        `calls` are argument tuples, or `Call`s where keywords or options are needed; a generator is consumed in
+        batches. `PartialSend`, with indexes into the calls, when some could not be sent.
+        """
+        name = task if isinstance(task, str) else task.name
+        sheet = self.sheet(name, None if isinstance(task, str) else task)
+        results, most = self.results, self.ports.transport.features.max_batch
+        handles: list[AsyncResult[R]] = []
+        messages: list[Outgoing] = []
+        for call in calls:
+            if isinstance(call, Call):
+                task_id, message = sheet.message(call.args, call.kwargs or {}, call.options)
+            else:
+                task_id, message = sheet.message(call, {}, None)
+            handles.append(AsyncResult(task_id, results))
+            messages.append(message)
+            if len(messages) == most * 8:
+                self.post(messages)
+                messages = []
+        if messages:
+            self.post(messages)
+        return handles
+
+    async def asend(
+        self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
+    ) -> AsyncResult[Any]:
+        """Send one call from a coroutine; calls made at the same time share a port call."""
+        if self._pid != os.getpid():
+            self._forget_process()
+        task_id, message = self.sheet(task.name, task).message(args, kwargs, options)
+        batch = open_batch.get()
+        if batch is not None:
+            batch.messages.append(message)
+        else:
+            if self._batcher is None:
+                self._batcher = Batcher(self.post, self.ports.transport.features.max_batch)
+            await self._batcher.asend(message)
+        return AsyncResult(task_id, self.results)
+
+    def batch(self) -> Batch:
+        """`with app.batch():` sends everything called inside when the block ends, in as few port calls as possible."""
+        return Batch(self.post)
+
+    def post(self, messages: Sequence[Outgoing]) -> None:
+        """Hand messages to the transport, within `send_timeout` seconds."""
+        send = self._send
+        if send is None:
+            timeout = self.config.tasks.send_timeout
+            transport = self.ports.transport
+
+            def steadily(batch: Sequence[Outgoing]) -> None:
+                send_all(transport.send, batch, timeout)
+
+            send = self._send = in_chunks(steadily, transport.features.max_batch)
+        for hook in self.hooks.sending:
+            hook([(decode(message.payload), message.queue) for message in messages])
+        send(messages)
+
+    # -- results -------------------------------------------------------------------------------------------
+
+    @property
+    def results(self) -> Results:
+        """Where results are read."""
+        results = self._results
+        if results is None:
+            store = self.ports.results
+            tasks = self.config.tasks
+            if store is None:
+                results = NoResults()
+            else:
+                results = StoredResults(store, discovery.serializer, tasks.accept, tasks.send_timeout, self.clock)
+            self._results = results
+        return results
+
+    def result(self, task_id: str) -> AsyncResult[Any]:
+        """The result of a task that was sent elsewhere or earlier."""
+        return AsyncResult(task_id, self.results)
+
+    def as_completed(self, results: Iterable[AsyncResult[R]], timeout: float | None = None) -> Completed[R]:
+        """Iterate over many results in the order in which they finish, with `for` or `async for`."""
+        return Completed(results, self.results, timeout, self.clock.monotonic)
+
+    def serializer(self, name: str) -> Serializer:
+        """The serializer of this name; UnknownScheme when none is installed."""
+        return discovery.serializer(name)
+
+
+def _known(options: Mapping[str, Any], kind: type, what: str) -> None:
+    """Refuse an option that does not exist: one that is silently ignored costs a day."""
+    unknown = options.keys() - kind.__annotations__.keys()
+    if unknown:
+        raise ConfigError(
+            f"unknown {what} option {sorted(unknown)[0]!r}; the options are {', '.join(sorted(kind.__annotations__))}"
+        )

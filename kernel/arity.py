@@ -1,0 +1,76 @@
+"""Whether arguments fit a function, without the cost of `inspect`.
+
+`inspect.signature(...).bind` takes several microseconds a call and importing `inspect` several milliseconds; the
+code object has what the check needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+_VARARGS, _VARKEYWORDS, _COROUTINE = 0x04, 0x08, 0x80  # co_flags, see the documentation of `inspect`
+
+
+def _code(function: Callable[..., Any]) -> Any:
+    """The code that says what the function takes: of the innermost wrapped one, as `inspect.signature` does."""
+    seen = function
+    while hasattr(seen, "__wrapped__"):
+        seen = seen.__wrapped__
+    return getattr(seen, "__code__", None)
+
+
+def is_coroutine(function: Callable[..., Any]) -> bool:
+    """Whether calling the function gives a coroutine: it is an `async def`."""
+    code = getattr(function, "__code__", None)
+    return code is not None and bool(code.co_flags & _COROUTINE)
+
+
+class Arity:
+    """What a function takes. `least` and `most` bound the positional arguments of a call without keywords."""
+
+    __slots__ = ("least", "most", "names", "open_keywords", "positional", "positional_only", "required", "title")
+
+    def __init__(self, function: Callable[..., Any], bound: int = 0) -> None:
+        """`bound` leading parameters are filled in by the worker and are not the caller's."""
+        code = _code(function)
+        self.title = getattr(function, "__name__", "task")
+        if code is None:  # a callable object or a builtin: it says what it takes when it is called
+            self.least, self.most, self.positional, self.positional_only = 0, 1 << 30, 1 << 30, 0
+            self.names: tuple[str, ...] = ()
+            self.required: frozenset[str] = frozenset()
+            self.open_keywords = True
+            return
+        inner = function
+        while hasattr(inner, "__wrapped__"):
+            inner = inner.__wrapped__
+        names = code.co_varnames[bound : code.co_argcount]
+        only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        defaults = len(getattr(inner, "__defaults__", None) or ())
+        keyword_defaults = getattr(inner, "__kwdefaults__", None) or {}
+        must = {name for name in only if name not in keyword_defaults}
+        self.names = names + only
+        self.positional = len(names)
+        self.positional_only = max(0, code.co_posonlyargcount - bound)
+        needed = names[: max(0, len(names) - defaults)]
+        self.required = frozenset(needed) | must
+        self.open_keywords = bool(code.co_flags & _VARKEYWORDS)
+        # A required keyword-only parameter makes every call without keywords too short.
+        self.least = len(needed) if not must else 1 << 30
+        self.most = 1 << 30 if code.co_flags & _VARARGS else len(names)
+
+    def refuse(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Why the arguments do not fit, "" when they do."""
+        if len(args) > self.most and self.most < 1 << 30:
+            return f"{self.title}() takes {self.most} positional arguments but {len(args)} were given"
+        filled = self.names[: min(len(args), self.positional)]
+        by_position_only = self.names[: self.positional_only]
+        for name in kwargs:
+            if name in filled:
+                return f"{self.title}() got multiple values for argument {name!r}"
+            if not self.open_keywords and (name not in self.names or name in by_position_only):
+                return f"{self.title}() got an unexpected keyword argument {name!r}"
+        missing = [name for name in self.names if name in self.required and name not in filled and name not in kwargs]
+        if missing:
+            return f"{self.title}() misses the arguments {', '.join(map(repr, missing))}"
+        return ""

@@ -1,0 +1,160 @@
+"""From a call to a message: everything about a task that does not change from call to call is worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kernel import envelope as wire
+from kernel.arity import Arity
+from kernel.clock import Clock
+from kernel.config import Tasks
+from kernel.current import running
+from kernel.envelope import Envelope, encode, new_id
+from kernel.errors import ConfigError, Rejected
+from kernel.ports import Outgoing, Serializer
+
+if TYPE_CHECKING:
+    from kernel.task import CallOptions, Task
+
+#: What an unlimited `max_retries` is on the wire.
+UNLIMITED = -1
+
+#: Result policies on the wire (`envelope.RESULT`).
+RESULT_IGNORED, RESULT_KEPT = 0, 1
+
+
+class CallSheet:
+    """How calls of one task become messages in one application."""
+
+    __slots__ = ("_accepts", "_arity", "_clock", "_defaults", "_dumps", "_extra", "_least", "_limit", "_most", "_queue",
+                 "_serializer", "_task", "expires", "name")  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        task: Task[..., Any, Any] | None,
+        defaults: Tasks,
+        serializer: Callable[[str], Serializer],
+        limit: int,
+        clock: Clock,
+    ) -> None:
+        """`task` is None for a task that is only known by name here. `limit`: largest payload in bytes."""
+        options: Mapping[str, Any] = task.options if task is not None else {}
+        self.name = name
+        self._task = task
+        self._clock = clock
+        self._defaults = defaults
+        self._serializer = serializer
+        self._limit = limit
+        self._queue: str = options.get("queue") or defaults.queue
+        checked = task is not None and options.get("typing", True)
+        self._arity = Arity(task.function, bound=1 if task.bind else 0) if task is not None and checked else None
+        self._least = self._arity.least if self._arity else 0
+        self._most = self._arity.most if self._arity else 1 << 30
+        codec = serializer(options.get("serializer") or defaults.serializer)
+        self._dumps = codec
+        self.expires: float = options.get("expires") or defaults.expires
+        priority = options.get("priority", defaults.priority)
+        self._extra: dict[int, Any] = {wire.PRIORITY: _priority(priority)} if priority else {}
+
+    def message(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
+    ) -> tuple[str, Outgoing]:
+        """The task id and what to hand to the transport.
+
+        TypeError when the arguments do not fit, `EncodeError` when they cannot be serialised, `Rejected` when the
+        frame is too large: all in the caller, before anything is sent.
+        """
+        if (kwargs or not self._least <= len(args) <= self._most) and self._arity is not None:
+            reason = self._arity.refuse(args, kwargs)
+            if reason:
+                raise TypeError(reason)
+        parent = running.get()
+        if options or parent is not None or self.expires:
+            return self._with_options(args, kwargs, options or {})
+        codec = self._dumps
+        extra = self._extra
+        task_id = new_id()
+        body = codec.dumps([list(args), kwargs])
+        payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, self._clock.now(), extra))
+        if len(payload) > self._limit:
+            self._too_large(payload)
+        return task_id, Outgoing(self._queue, payload, extra[wire.PRIORITY] if extra else 0)
+
+    def _with_options(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> tuple[str, Outgoing]:
+        now = self._clock.now()
+        codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
+        extra = dict(self._extra)
+        self._call_extra(extra, options, now)
+        parent = running.get()
+        if parent is not None:
+            extra[wire.PARENT] = parent.envelope.id
+            extra[wire.ROOT] = parent.envelope.extra.get(wire.ROOT, parent.envelope.id)
+        task_id = options.get("task_id") or new_id()
+        body = codec.dumps([list(args), kwargs])
+        payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, extra))
+        if len(payload) > self._limit:
+            self._too_large(payload)
+        return task_id, Outgoing(
+            options.get("queue") or self._queue,
+            payload,
+            extra.get(wire.PRIORITY, 0),
+            extra.get(wire.ETA, 0.0),
+            extra.get(wire.EXPIRES_AT, 0.0),
+        )
+
+    def _call_extra(self, extra: dict[int, Any], options: CallOptions, now: float) -> None:
+        """Write the options of one call into the envelope's optional fields."""
+        if "countdown" in options and "eta" in options:
+            raise ConfigError("give countdown or eta, not both")
+        if "countdown" in options:
+            extra[wire.ETA] = now + options["countdown"]
+        elif "eta" in options:
+            extra[wire.ETA] = _moment(options["eta"])
+        expires = options.get("expires", self.expires or None)
+        if expires is not None:
+            extra[wire.EXPIRES_AT] = _moment(expires) if isinstance(expires, datetime) else now + expires
+        if "priority" in options:
+            extra[wire.PRIORITY] = _priority(options["priority"])
+        if options.get("headers"):
+            extra[wire.HEADERS] = dict(options["headers"])
+        if "ignore_result" in options:
+            extra[wire.RESULT] = RESULT_IGNORED if options["ignore_result"] else RESULT_KEPT
+        if "acks_late" in options:
+            extra[wire.ACK_EARLY] = not options["acks_late"]
+        if "max_retries" in options:
+            allowed = options["max_retries"]
+            extra[wire.MAX_RETRIES] = UNLIMITED if allowed is None else allowed
+        for field, value in (
+            (wire.RESULT_TTL, options.get("result_expires")),
+            (wire.SOFT_LIMIT, options.get("soft_time_limit")),
+            (wire.HARD_LIMIT, options.get("time_limit")),
+            (wire.MAX_DELIVERIES, options.get("max_deliveries")),
+        ):
+            if value is not None:
+                extra[field] = value
+
+    def _too_large(self, payload: bytes) -> None:
+        raise Rejected(
+            f"{self.name}: the message has {len(payload)} bytes, more than the limit of {self._limit}: "
+            f"send a reference to the data instead, or raise max_payload where the transport allows it"
+        )
+
+
+def _moment(value: datetime | float) -> float:
+    """Wall clock of a moment; a naive datetime is refused, because it names a different moment on every machine."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ConfigError(f"{value!r} has no time zone: use datetime.now(timezone.utc) or another aware datetime")
+        return value.timestamp()
+    return float(value)
+
+
+def _priority(value: int) -> int:
+    if not 0 <= value <= 9:
+        raise ConfigError(f"priority {value} is out of range: 0 to 9, 9 the most urgent")
+    return value

@@ -1,0 +1,111 @@
+"""The application and the task that run here and now.
+
+`current_app()` and `current_task()` are calls, not proxies: what they return is typed and is what it seems.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from kernel import envelope as wire
+from kernel.envelope import Envelope
+from kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kernel.app import Kernel
+    from kernel.task import Task
+
+
+class Running(Protocol):
+    """What a worker tells about the task that it runs."""
+
+    envelope: Envelope
+    queue: str
+    #: Earlier deliveries of this message that ended without ack or release; -1: the transport cannot tell.
+    redelivered: int
+    node: str
+
+    @property
+    def task(self) -> Task[..., Any, Any]:
+        """The task that runs."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """The message that the running task came with, as the task may see it."""
+
+    id: str
+    task: str
+    #: Runs before this one.
+    retries: int
+    queue: str
+    redelivered: int
+    #: Wall clock of the caller; 0.0 when unknown.
+    sent_at: float
+    eta: float | None
+    expires: float | None
+    priority: int
+    headers: dict[str, Any]
+    root_id: str
+    parent_id: str | None
+    hostname: str
+    #: Serializer of arguments and result.
+    serializer: str
+    generation: int
+
+
+#: Set by a worker around each task, also for log records.
+running: ContextVar[Running | None] = ContextVar("kernel_running", default=None)
+
+_default: list[Kernel] = []
+
+
+def set_current_app(app: Kernel) -> None:
+    """Make `app` what `current_app` returns in this process. A worker does this; so does the first `Kernel(...)`."""
+    _default[:] = [app]
+
+
+def has_current_app() -> bool:
+    """Whether this process has an application."""
+    return bool(_default)
+
+
+def current_app() -> Kernel:
+    """The application of this process; `ConfigError` when there is none."""
+    if not _default:
+        raise ConfigError("there is no application in this process: create one with Kernel(...) first")
+    return _default[0]
+
+
+def current_task() -> Task[..., Any, Any] | None:
+    """The task that runs in this context, None outside of a worker."""
+    job = running.get()
+    return None if job is None else job.task
+
+
+def current_request() -> Request | None:
+    """The message of the task that runs in this context, None outside of a worker."""
+    job = running.get()
+    if job is None:
+        return None
+    envelope = job.envelope
+    extra = envelope.extra
+    return Request(
+        id=envelope.id,
+        task=envelope.task,
+        retries=envelope.attempt,
+        queue=job.queue,
+        redelivered=job.redelivered,
+        sent_at=envelope.sent_at,
+        eta=extra.get(wire.ETA),
+        expires=extra.get(wire.EXPIRES_AT),
+        priority=extra.get(wire.PRIORITY, 0),
+        headers=extra.get(wire.HEADERS) or {},
+        root_id=extra.get(wire.ROOT, envelope.id),
+        parent_id=extra.get(wire.PARENT),
+        hostname=job.node,
+        serializer=envelope.codec,
+        generation=envelope.generation,
+    )

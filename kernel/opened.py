@@ -1,0 +1,85 @@
+"""The adapters of one application in one process, opened and completed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from kernel import discovery
+from kernel.clock import Clock
+from kernel.config import Config
+from kernel.emulate.complete import Completed, complete
+from kernel.ports import Coordination, ResultStore, ScheduleStore, Transport
+
+#: An adapter URL that means: none.
+NONE = "none"
+
+
+class Openable(Protocol):
+    """What all adapters have in common."""
+
+    def open(self) -> None:
+        """Connect."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+A = TypeVar("A", bound=Openable)
+
+
+class Given:
+    """Adapters that were handed over as objects rather than as URLs."""
+
+    __slots__ = ("coordination", "results", "schedules", "transport")
+
+    def __init__(
+        self,
+        transport: Transport | None = None,
+        results: ResultStore | None = None,
+        coordination: Coordination | None = None,
+        schedules: ScheduleStore | None = None,
+    ) -> None:
+        self.transport = transport
+        self.results = results
+        self.coordination = coordination
+        self.schedules = schedules
+
+
+class Opened:
+    """The opened ports. `transport` is completed: what its adapter lacks is emulated where that is possible."""
+
+    def __init__(self, config: Config, given: Given, clock: Clock) -> None:
+        """Open all of them; those opened so far are closed again when one fails."""
+        self._open: list[Openable] = []
+        ports = config.ports
+        try:
+            adapter = self._opened(given.transport or discovery.transport(ports.transport))
+            self.results = self._optional(given.results, discovery.results, ports.results, ports.transport)
+            self.coordination = self._optional(
+                given.coordination, discovery.coordination, ports.coordination, ports.transport
+            )
+            self.schedules = self._optional(given.schedules, discovery.schedules, ports.schedules, ports.transport)
+            self.completed: Completed = complete(adapter, self.schedules, self.coordination, clock)
+            self.transport: Transport = self.completed.transport
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self, adapter: A) -> A:
+        adapter.open()
+        self._open.append(adapter)
+        return adapter
+
+    def _optional(self, given: A | None, find: Callable[[str], A], url: str, transport: str) -> A | None:
+        """The adapter of a port that an application can do without; "" asks whether the transport's own scheme has it."""
+        if given is not None:
+            return self._opened(given)
+        if url == NONE or (not url and not discovery.offers(find, transport)):
+            return None
+        return self._opened(find(url or transport))
+
+    def close(self) -> None:
+        """Close in the opposite order. Idempotent."""
+        while self._open:
+            self._open.pop().close()

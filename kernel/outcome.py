@@ -1,0 +1,131 @@
+"""How a task ended, and the record of it that stands in the store. Pure data.
+
+An `Outcome` is what one execution came to; an `Entry` is what a result store keeps of it and what every reader,
+the caller's `AsyncResult` and a worker that meets the task again, decides by.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Literal
+
+import msgspec
+
+from kernel.envelope import DeadKind
+from kernel.errors import DecodeError
+
+State = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "EXPIRED"]
+
+#: States that no other state of the same generation follows.
+FINAL: frozenset[str] = frozenset({"SUCCESS", "FAILURE", "REVOKED", "EXPIRED"})
+
+#: A traceback longer than this keeps its head and its tail, in characters; a recursion error has a megabyte of it.
+TRACEBACK_LIMIT = 20_000
+#: An exception's text beyond this is cut, in characters.
+MESSAGE_LIMIT = 10_000
+
+
+class Error(msgspec.Struct, array_like=True, frozen=True):
+    """An exception as data: it can be read without the class that it came from, and never runs code."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Ok(msgspec.Struct):
+    """The task returned; `value` is encoded already."""
+
+    value: bytes
+
+
+class Failed(msgspec.Struct):
+    """The task ended in an error that no retry mends. With `dead`, its message goes to the dead letters."""
+
+    error: Error
+    dead: DeadKind | None = None
+    reason: str = ""
+
+
+class Again(msgspec.Struct):
+    """Send it on, not before `at`. A retry counts as an attempt; a hop (too early, unknown here) does not."""
+
+    at: float
+    error: Error | None = None
+    hop: bool = False
+    #: Wall clock at which the task was first unknown to a worker, carried along by a hop; 0.0 when it is known.
+    since: float = 0.0
+
+
+class Drop(msgspec.Struct):
+    """Acknowledge and do nothing more; `state` is recorded unless it is None."""
+
+    reason: str
+    state: State | None = None
+
+
+class GiveBack(msgspec.Struct):
+    """The body was cancelled before it ended, by a worker that stops: the message is released, nothing is recorded."""
+
+
+Outcome = Ok | Failed | Again | Drop | GiveBack
+
+
+class Entry(msgspec.Struct, array_like=True):
+    """The value of a stored record."""
+
+    state: State
+    #: Codec of `body`; "" where there is none.
+    codec: str = ""
+    #: The encoded return value.
+    body: bytes = b""
+    error: Error | None = None
+    #: Wall clock of the write.
+    at: float = 0.0
+    attempt: int = 0
+    #: The task's message goes, or went, to the dead letters for this reason: a repeated settlement repeats it.
+    dead: DeadKind | None = None
+    reason: str = ""
+    #: Where it runs or ran.
+    node: str = ""
+    #: Wall clock of the next run, for RETRY.
+    retry_at: float = 0.0
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The stored form of an entry."""
+    return _encode(entry)
+
+
+def decode_entry(value: bytes) -> Entry:
+    """Read a stored form; `DecodeError` when it is none."""
+    try:
+        return _decode(value)
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"damaged result record: {error}") from None
+
+
+def describe(error: BaseException) -> Error:
+    """An exception with its traceback as data. Never raises, whatever the exception's own `__str__` does."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        message = str(error)
+    except Exception as inner:
+        message = f"<no text: {type(inner).__name__} in __str__>"
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as inner:
+        text = f"{name}: {message}\n<no traceback: {type(inner).__name__} while formatting>\n"
+    return Error(name, _clip(message, MESSAGE_LIMIT), _clip(text, TRACEBACK_LIMIT))
+
+
+def _clip(text: str, limit: int) -> str:
+    """Keep head and tail. Lone surrogates become escapes, because what cannot be UTF-8 cannot be stored."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}\n... {len(text) - limit} characters left out ...\n{text[-limit // 2 :]}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

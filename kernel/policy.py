@@ -1,0 +1,54 @@
+"""When a failed task runs again, and when it stops. Pure: no clock, no threads, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how late a task is retried.
+
+    The delay before retry n (from 0) is `delay * backoff ** n`, at most `max_delay`. With `jitter` it is drawn
+    evenly between 0 and that, which spreads a herd best: the "full jitter" of
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
+    """
+
+    #: Retries after the first run; None: no limit.
+    max_retries: int | None = 3
+    #: Seconds before the first retry.
+    delay: float = 3.0
+    #: Factor from one delay to the next; 1.0 keeps it constant.
+    backoff: float = 2.0
+    #: Longest delay in seconds.
+    max_delay: float = 600.0
+    jitter: bool = True
+    #: Exceptions that are retried without being asked for.
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    #: Of those, exceptions that are not.
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+
+    def exhausted(self, attempt: int) -> bool:
+        """Whether the run number `attempt` (from 0) was the last one allowed."""
+        return self.max_retries is not None and attempt >= self.max_retries
+
+    def wait_for(self, attempt: int, chance: Callable[[], float]) -> float:
+        """Seconds between the end of run `attempt` and the next; `chance` draws from [0, 1)."""
+        # The exponent is capped: 2.0 ** 1100 overflows a float, and any limit is long reached by then.
+        wait = min(self.delay * self.backoff ** min(attempt, 200), self.max_delay)
+        return wait * chance() if self.jitter else wait
+
+    def automatic(self, error: BaseException) -> bool:
+        """Whether this error is retried without the task asking for it."""
+        return isinstance(error, self.autoretry_for) and not isinstance(error, self.dont_autoretry_for)
+
+
+def prefetch(mean_runtime: float, window: float, most: int) -> int:
+    """How many unstarted tasks fit in `window` seconds of one slot at `mean_runtime` seconds each; at least 1.
+
+    `mean_runtime` 0.0 means unknown: the first contact with a task buffers one.
+    """
+    if mean_runtime <= 0.0:
+        return 1
+    return max(1, min(most, int(window / mean_runtime)))

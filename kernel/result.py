@@ -1,0 +1,201 @@
+"""What a caller holds after a call: the way to its result."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+from kernel.errors import ResultMissing, ResultTimeout, Revoked, TaskExpired, TaskFailed
+from kernel.outcome import FINAL, Entry, State
+
+T = TypeVar("T")
+
+
+class Results(Protocol):
+    """Where results come from: the application's side of its result store."""
+
+    def entries(self, ids: list[str]) -> list[Entry | None]:
+        """What stands now, None where nothing is known."""
+
+    def await_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
+        """As `entries`, but waits until at least one is final or `timeout` seconds are over."""
+
+    async def aawait_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
+        """The same for coroutines, without a thread of its own for each of them."""
+
+    def forget(self, ids: list[str]) -> None:
+        """Delete."""
+
+    def load(self, entry: Entry) -> Any:
+        """Decode the value of a SUCCESS."""
+
+
+class AsyncResult(Generic[T]):
+    """The result of one call, there or still to come."""
+
+    __slots__ = ("_entry", "_results", "id")
+
+    def __init__(self, id: str, results: Results) -> None:
+        self.id = id
+        self._results = results
+        self._entry: Entry | None = None
+
+    def __repr__(self) -> str:
+        return f"<AsyncResult {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncResult) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def get(self, timeout: float | None = None, propagate: bool = True) -> T:
+        """The return value of the task, waiting up to `timeout` seconds (None: as long as it takes).
+
+        With `propagate` a failure is raised: `TaskFailed` with the remote traceback, `TaskExpired`, `Revoked`;
+        without it the error is returned. `ResultTimeout` when time is over, `ResultMissing` without a store.
+        """
+        if self._entry is None:
+            self._settle(self._results.await_any([self.id], timeout)[0], timeout)
+        return self._value(propagate)
+
+    async def aget(self, timeout: float | None = None, propagate: bool = True) -> T:
+        """`get` for coroutines."""
+        if self._entry is None:
+            self._settle((await self._results.aawait_any([self.id], timeout))[0], timeout)
+        return self._value(propagate)
+
+    def _settle(self, entry: Entry | None, timeout: float | None) -> None:
+        if entry is None or entry.state not in FINAL:
+            state = "PENDING" if entry is None else entry.state
+            raise ResultTimeout(f"task {self.id} is still {state} after {timeout:g} s")
+        self._entry = entry
+
+    def _value(self, propagate: bool) -> T:
+        entry = self._entry
+        assert entry is not None
+        if entry.state == "SUCCESS":
+            value: T = self._results.load(entry)
+            return value
+        error = self._error(entry)
+        if propagate:
+            raise error
+        return error  # type: ignore[return-value]  # documented: without propagate the error is the value
+
+    def _error(self, entry: Entry) -> Exception:
+        if entry.state == "EXPIRED":
+            return TaskExpired(f"task {self.id} expired before it was started")
+        if entry.state == "REVOKED":
+            return Revoked(f"task {self.id} was revoked")
+        error = entry.error
+        if error is None:
+            return TaskFailed(self.id, "Exception", entry.reason)
+        return TaskFailed(self.id, error.type, error.message, error.traceback)
+
+    def entry(self) -> Entry | None:
+        """The whole record that stands now, None when nothing is known. Final ones are read once."""
+        if self._entry is not None:
+            return self._entry
+        entry = self._results.entries([self.id])[0]
+        if entry is not None and entry.state in FINAL:
+            self._entry = entry
+        return entry
+
+    @property
+    def state(self) -> State:
+        """PENDING (nothing known), STARTED, RETRY, SUCCESS, FAILURE, REVOKED or EXPIRED."""
+        entry = self.entry()
+        return "PENDING" if entry is None else entry.state
+
+    status = state
+
+    @property
+    def traceback(self) -> str | None:
+        """The remote traceback of a failure or of the last retry."""
+        entry = self.entry()
+        return None if entry is None or entry.error is None else entry.error.traceback
+
+    def ready(self) -> bool:
+        """Whether the task has ended."""
+        return self.state in FINAL
+
+    def successful(self) -> bool:
+        """Whether it has ended with a value."""
+        return self.state == "SUCCESS"
+
+    def failed(self) -> bool:
+        """Whether it has ended in a failure."""
+        return self.state == "FAILURE"
+
+    def forget(self) -> None:
+        """Delete what is stored; afterwards the task is PENDING to everybody."""
+        self._entry = None
+        self._results.forget([self.id])
+
+
+class Completed(Generic[T]):
+    """Many results in the order in which they finish; both `for` and `async for` work."""
+
+    def __init__(
+        self, awaited: Iterable[AsyncResult[T]], results: Results, timeout: float | None, now: Callable[[], float]
+    ) -> None:
+        self._left = {result.id: result for result in awaited}
+        self._results = results
+        self._timeout = timeout
+        self._now = now
+
+    def _finished(self, ids: list[str], entries: list[Entry | None]) -> list[AsyncResult[T]]:
+        done = []
+        for id, entry in zip(ids, entries, strict=True):
+            if entry is not None and entry.state in FINAL:
+                result = self._left.pop(id)
+                result._entry = entry
+                done.append(result)
+        return done
+
+    def _remaining(self, deadline: float | None) -> float | None:
+        if deadline is None:
+            return None
+        left = deadline - self._now()
+        if left <= 0:
+            raise ResultTimeout(f"{len(self._left)} tasks have not ended in {self._timeout:g} s")
+        return left
+
+    def __iter__(self) -> Iterator[AsyncResult[T]]:
+        deadline = None if self._timeout is None else self._now() + self._timeout
+        while self._left:
+            ids = list(self._left)
+            yield from self._finished(ids, self._results.await_any(ids, self._remaining(deadline)))
+
+    async def __aiter__(self) -> AsyncIterator[AsyncResult[T]]:
+        deadline = None if self._timeout is None else self._now() + self._timeout
+        while self._left:
+            ids = list(self._left)
+            for result in self._finished(ids, await self._results.aawait_any(ids, self._remaining(deadline))):
+                yield result
+
+
+class NoResults:
+    """The results of an application without a store: every question is answered with what to do."""
+
+    _advice = "no result store is configured: pass results='sqlite:///...' to Kernel, or set KERNEL_RESULTS"
+
+    def entries(self, ids: list[str]) -> list[Entry | None]:
+        """Refuses."""
+        raise ResultMissing(self._advice)
+
+    def await_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
+        """Refuses."""
+        raise ResultMissing(self._advice)
+
+    async def aawait_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
+        """Refuses."""
+        raise ResultMissing(self._advice)
+
+    def forget(self, ids: list[str]) -> None:
+        """Refuses."""
+        raise ResultMissing(self._advice)
+
+    def load(self, entry: Entry) -> Any:
+        """Refuses."""
+        raise ResultMissing(self._advice)

@@ -1,0 +1,251 @@
+"""A task: what the decorator makes of a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+from kernel.current import Request, current_app, current_request
+from kernel.errors import Retry
+from kernel.result import AsyncResult
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+C = TypeVar("C")
+
+
+class TaskOptions(TypedDict, total=False):
+    """Options of a task; what is left out comes from the configuration. Times are in seconds."""
+
+    #: Registry key and wire name; default: module and name of the function.
+    name: str
+    queue: str
+    serializer: str
+    #: 0 to 9, 9 the most urgent.
+    priority: int
+    #: Seconds after sending from which it is not started any more.
+    expires: float
+    ignore_result: bool
+    #: Seconds for which a result is kept.
+    result_expires: float
+    #: False: acknowledge just before the task starts; a crash then loses it instead of repeating it.
+    acks_late: bool
+    track_started: bool
+    #: Retries after the first run; None: no limit.
+    max_retries: int | None
+    default_retry_delay: float
+    #: Factor between two delays; True is 2.0, False keeps the delay constant.
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+    autoretry_for: tuple[type[BaseException], ...]
+    dont_autoretry_for: tuple[type[BaseException], ...]
+    #: Exceptions that are an expected end: a FAILURE, logged without traceback.
+    throws: tuple[type[BaseException], ...]
+    #: `SoftTimeLimitExceeded` is raised in the task after this.
+    soft_time_limit: float
+    #: The task is stopped after this, with its process where there is no other way.
+    time_limit: float
+    #: Recorded starts of one message before it goes to the dead letters.
+    max_deliveries: int
+    #: Whether failures go to the dead letters; None: only when retries were allowed and are exhausted.
+    dead_letter: bool | None
+    #: Check arguments against the signature in the caller.
+    typing: bool
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of one call. Times are in seconds, or as the type says."""
+
+    task_id: str
+    #: Not before so many seconds from now, or not before `eta` (aware datetime or wall clock).
+    countdown: float
+    eta: datetime | float
+    #: Not from so many seconds from now on, or from that moment on.
+    expires: float | datetime
+    priority: int
+    queue: str
+    serializer: str
+    #: The caller's own values; the task reads them in `request.headers`.
+    headers: Mapping[str, Any]
+    ignore_result: bool
+    result_expires: float
+    soft_time_limit: float
+    time_limit: float
+    max_retries: int | None
+    max_deliveries: int
+    acks_late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that is not sent yet, for `send_many` with options of its own."""
+
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] | None = None
+    options: CallOptions | None = None
+
+
+class Application(Protocol):
+    """What a task needs of its application."""
+
+    def send(
+        self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
+    ) -> AsyncResult[Any]:
+        """Send one call."""
+
+    async def asend(
+        self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
+    ) -> AsyncResult[Any]:
+        """Send one call from a coroutine."""
+
+
+class Task(Generic[P, R, C]):
+    """A function that can be called somewhere else.
+
+    `P` are its parameters as a caller gives them, `R` is what a worker gets from it, `C` what a direct call returns
+    (the same, or a coroutine of it).
+    """
+
+    __slots__ = ("__doc__", "__wrapped__", "_app", "bind", "function", "name", "options")
+
+    def __init__(
+        self, function: Callable[..., C], name: str, options: TaskOptions, bind: bool, app: Application | None
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.options = options
+        self.bind = bind
+        self._app = app
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @property
+    def app(self) -> Application:
+        """The application that it was declared on; for a shared task, the one of this process."""
+        return self._app if self._app is not None else current_app()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
+        """Run the function here and now, as if it were not a task."""
+        if self.bind:
+            return self.function(self, *args, **kwargs)
+        return self.function(*args, **kwargs)
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send a call; durable when this returns.
+
+        Raises TypeError when the arguments do not fit, `EncodeError` when they cannot be serialised, `Rejected`
+        when they are too large, `Unavailable` when the transport stays away for `send_timeout` seconds.
+        """
+        return self.app.send(self, args, kwargs, None)
+
+    def apply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
+    ) -> AsyncResult[R]:
+        """Send a call with options; errors as for `delay`, and `Unsupported` when the adapter cannot do it."""
+        return self.app.send(self, args, kwargs or {}, options)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """`delay` for coroutines; calls made at the same time travel together."""
+        return await self.app.asend(self, args, kwargs, None)
+
+    async def aapply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
+    ) -> AsyncResult[R]:
+        """`apply_async` for coroutines."""
+        return await self.app.asend(self, args, kwargs or {}, options)
+
+    @property
+    def request(self) -> Request:
+        """The message that the running task came with; RuntimeError outside of a worker."""
+        request = current_request()
+        if request is None:
+            raise RuntimeError(f"{self.name} does not run in a worker, so it has no request")
+        return request
+
+    def retry(
+        self,
+        exc: BaseException | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | float | None = None,
+        max_retries: int | None | Literal[False] = False,
+    ) -> NoReturn:
+        """End this run and ask for another one; raises `Retry`, which must not be caught.
+
+        Without `countdown` or `eta` the task's backoff decides when. When no retry is left, the task fails with
+        `exc`, or with `MaxRetriesExceeded` without one. `max_retries` overrides the task's for this run
+        (None: no limit; False: the task's own).
+        """
+        raise Retry(countdown=countdown, eta=_wall(eta), cause=exc, max_retries=max_retries) from exc
+
+
+def _wall(moment: datetime | float | None) -> float | None:
+    return moment.timestamp() if isinstance(moment, datetime) else moment
+
+
+class Declares(Protocol):
+    """`@app.task(...)` with options, before it is given the function."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Task[P, R, R]: ...
+
+
+class DeclaresBound(Protocol):
+    """`@app.task(bind=True)`: the first parameter is the task, and not the caller's."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]
+    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R]) -> Task[P, R, R]: ...
+
+
+#: Tasks declared with `shared_task`, by name: every application in the process has them.
+shared: dict[str, Task[..., Any, Any]] = {}
+
+
+def default_name(function: Callable[..., Any], main: str = "__main__") -> str:
+    """The wire name of a function: module and qualified name; `main` stands for a module that is run as a script."""
+    module = function.__module__
+    return f"{main if module == '__main__' else module}.{function.__qualname__}"
+
+
+@overload
+def shared_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+@overload
+def shared_task(function: Callable[P, R], /) -> Task[P, R, R]: ...
+@overload
+def shared_task(*, bind: Literal[True], **options: Unpack[TaskOptions]) -> DeclaresBound: ...
+@overload
+def shared_task(*, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
+def shared_task(function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
+    """Declare a task without an application, for libraries: it belongs to whichever application uses it."""
+
+    def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
+        task: Task[..., Any, Any] = Task(function, options.get("name") or default_name(function), options, bind, None)
+        shared[task.name] = task
+        return task
+
+    return declare if function is None else declare(function)

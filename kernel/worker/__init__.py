@@ -1,0 +1,1 @@
+"""The worker: five small objects wired in one constructor."""

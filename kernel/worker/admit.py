@@ -1,0 +1,288 @@
+"""From deliveries to jobs: what may run, what ends here, and what is a suspect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
+from typing import Any
+
+from kernel import discovery
+from kernel import envelope as wire
+from kernel.call import RESULT_IGNORED
+from kernel.clock import Clock
+from kernel.config import Tasks
+from kernel.envelope import (
+    CARRIER,
+    Carrier,
+    Envelope,
+    decode,
+    decode_carrier,
+    encode_carrier,
+)
+from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, Unsupported
+from kernel.outcome import Again, Drop, Error, Failed
+from kernel.ports import Delivery, Outgoing, Serializer
+from kernel.task import Task
+from kernel.worker.job import Job
+from kernel.worker.plan import Plan
+
+#: An envelope for bytes that are none.
+BLANK = Envelope("", "", b"", "")
+#: Seconds for which a message of an unknown task or version waits before the next worker looks at it; doubled with
+#: each hop, up to the second number.
+FIRST_HOP, LAST_HOP = 1.0, 30.0
+
+
+class Admission:
+    """What came of one batch of deliveries."""
+
+    __slots__ = ("carried", "ended", "ready", "suspects")
+
+    def __init__(self) -> None:
+        #: Jobs to run.
+        self.ready: list[Job] = []
+        #: Jobs that were delivered before and may be what ended their worker.
+        self.suspects: list[Job] = []
+        #: Jobs whose outcome is known without running them.
+        self.ended: list[Job] = []
+        #: Frames of a newer version: to be sent on as they are.
+        self.carried: list[tuple[Job, Outgoing]] = []
+
+
+class Admit:
+    """Judges deliveries. Total: no bytes whatsoever raise here."""
+
+    def __init__(
+        self,
+        tasks: Callable[[], dict[str, Task[..., Any, Any]]],
+        defaults: Tasks,
+        unknown_for: float,
+        clock: Clock,
+        node: str,
+        build: Callable[[Plan], None],
+        store: bool,
+        native_async: bool,
+    ) -> None:
+        """`build` completes a new plan (hooks, pool); `store`: there is a result store."""
+        self._tasks = tasks
+        self._defaults = defaults
+        self._unknown_for = unknown_for
+        self._clock = clock
+        self._node = node
+        self._build = build
+        self._store = store
+        self._native_async = native_async
+        self._serializer: Serializer = discovery.serializer(defaults.serializer)
+        self._stray = Plan("", None, defaults, self._serializer)
+        self._plans: dict[str, Plan] = {}
+        self._loaders: dict[str, Callable[[bytes], Any]] = {}
+
+    def plan(self, name: str) -> Plan | None:
+        """The plan of a task, None when it is unknown here."""
+        plan = self._plans.get(name)
+        if plan is None:
+            task = self._tasks().get(name)
+            if task is None:
+                return None
+            codec = task.options.get("serializer")
+            plan = Plan(name, task, self._defaults, discovery.serializer(codec) if codec else self._serializer)
+            self._build(plan)
+            self._plans[name] = plan
+        return plan
+
+    def admit(self, deliveries: Sequence[Delivery], held_until: float) -> Admission:
+        """Judge a batch; the hot path of the worker for what is plain."""
+        admission = Admission()
+        ready = admission.ready
+        plans, loaders, node = self._plans, self._loaders, self._node
+        now = self._clock.now()
+        limit = self._defaults.max_payload
+        for delivery in deliveries:
+            payload = delivery.payload
+            if len(payload) > limit:
+                self._dead(admission, delivery, held_until, f"{len(payload)} bytes are more than max_payload {limit}")
+                continue
+            try:
+                envelope = decode(payload)
+            except DecodeError as error:
+                self._undecodable(admission, delivery, held_until, error, now)
+                continue
+            plan = plans.get(envelope.task) or self.plan(envelope.task)
+            loads = loaders.get(envelope.codec) or self._loader(envelope.codec)
+            if plan is None or loads is None:
+                self._misfit(admission, delivery, envelope, plan, held_until, now)
+                continue
+            job = Job(delivery, envelope, plan, held_until, node, loads, plan.coroutine)
+            job.store = self._store and not plan.ignore_result
+            job.early = plan.early
+            job.soft_limit = plan.soft_limit
+            job.hard_limit = plan.hard_limit
+            if (envelope.extra and not self._particular(admission, job, now)) or delivery.redelivered:
+                if job.outcome is None:
+                    admission.suspects.append(job)
+                continue
+            ready.append(job)
+        return admission
+
+    def _loader(self, codec: str) -> Callable[[bytes], Any] | None:
+        """How to decode bodies of this codec; None when it is unknown or not accepted here."""
+        if codec not in self._defaults.accept:
+            return None
+        try:
+            loads = discovery.serializer(codec).loads
+        except ConfigError:
+            return None
+        self._loaders[codec] = loads
+        return loads
+
+    def _particular(self, admission: Admission, job: Job, now: float) -> bool:
+        """Apply the optional fields; False when they say that the job does not run now."""
+        extra = job.envelope.extra
+        try:
+            job.soft_limit = _seconds(extra.get(wire.SOFT_LIMIT, job.soft_limit))
+            job.hard_limit = _seconds(extra.get(wire.HARD_LIMIT, job.hard_limit))
+            eta = _seconds(extra.get(wire.ETA, 0.0))
+            expires_at = _seconds(extra.get(wire.EXPIRES_AT, 0.0))
+            _seconds(extra.get(wire.MAX_RETRIES, 0))
+            _seconds(extra.get(wire.MAX_DELIVERIES, 0))
+            int(extra.get(wire.PRIORITY, 0))
+            home = extra.get(wire.HOME, "")
+            if not isinstance(home, str):
+                raise TypeError("the home queue is no text")
+        except (TypeError, ValueError, OverflowError) as error:
+            job.outcome = Failed(Error("DecodeError", str(error)), "unprocessable", f"damaged optional field: {error}")
+            admission.ended.append(job)
+            return False
+        if wire.RESULT in extra:
+            job.store = self._store and extra[wire.RESULT] != RESULT_IGNORED
+        if wire.ACK_EARLY in extra:
+            job.early = bool(extra[wire.ACK_EARLY])
+        if expires_at and now >= expires_at:
+            job.outcome = Drop("expired before it was started", "EXPIRED")
+        elif eta > now:
+            job.outcome = Again(eta, hop=True)
+        else:
+            return True
+        admission.ended.append(job)
+        return False
+
+    # -- what does not become a task -----------------------------------------------------------------------
+
+    def _blank(self, delivery: Delivery, envelope: Envelope, held_until: float) -> Job:
+        return Job(delivery, envelope, self._stray, held_until, self._node, self._serializer.loads)
+
+    def _dead(self, admission: Admission, delivery: Delivery, held_until: float, reason: str) -> None:
+        job = self._blank(delivery, BLANK, held_until)
+        job.outcome = Failed(Error("DecodeError", reason), "unprocessable", reason)
+        admission.ended.append(job)
+
+    def _undecodable(
+        self, admission: Admission, delivery: Delivery, held_until: float, error: DecodeError, now: float
+    ) -> None:
+        payload = delivery.payload
+        carrier: Carrier | None = None
+        if payload[:1] == bytes((CARRIER,)):
+            carrier = decode_carrier(payload)
+            if carrier is None:
+                self._dead(admission, delivery, held_until, "damaged carrier frame")
+                return
+            inner = self._unpacked(carrier)
+            if inner is not None:
+                self._dead_or_again(admission, delivery, carrier, inner, held_until, now)
+                return
+        elif not isinstance(error, NewerVersion):
+            self._dead(admission, delivery, held_until, str(error))
+            return
+        carrier = carrier or Carrier(now, 0, payload)
+        if now - carrier.first_at >= self._unknown_for:
+            reason = f"a frame of a newer version that no worker could read for {self._unknown_for:g} s"
+            self._dead(admission, Delivery(carrier.payload, delivery.queue, delivery.receipt), held_until, reason)
+            return
+        onward = encode_carrier(Carrier(carrier.first_at, carrier.hops + 1, carrier.payload))
+        job = self._blank(delivery, BLANK, held_until)
+        job.outcome = Drop("of a newer version: sent on")
+        message = Outgoing(delivery.queue, onward, not_before=now + _hop_wait(carrier.hops))
+        admission.carried.append((job, message))
+
+    def _unpacked(self, carrier: Carrier) -> str | None:
+        """Why the frame inside of a carrier does not need carrying any more; None when it still does."""
+        try:
+            decode(carrier.payload)
+        except NewerVersion:
+            return None
+        except DecodeError as error:
+            return str(error)
+        return ""
+
+    def _dead_or_again(
+        self,
+        admission: Admission,
+        delivery: Delivery,
+        carrier: Carrier,
+        reason: str,
+        held_until: float,
+        now: float,
+    ) -> None:
+        """A carried frame that this worker can read goes back to its queue plain; a damaged one is dead."""
+        if reason:
+            self._dead(admission, delivery, held_until, f"inside of a carrier: {reason}")
+            return
+        job = self._blank(delivery, BLANK, held_until)
+        job.outcome = Drop("unpacked")
+        admission.carried.append((job, Outgoing(delivery.queue, carrier.payload)))
+
+    def _misfit(
+        self,
+        admission: Admission,
+        delivery: Delivery,
+        envelope: Envelope,
+        plan: Plan | None,
+        held_until: float,
+        now: float,
+    ) -> None:
+        """A task or a codec that nobody here knows."""
+        job = self._blank(delivery, envelope, held_until)
+        job.store = self._store
+        admission.ended.append(job)
+        if plan is not None:
+            reason = f"codec {envelope.codec!r} is not accepted here: add it to accept= if you trust who sends it"
+            job.outcome = Failed(Error("DecodeError", reason), "unprocessable", reason)
+            return
+        since = envelope.extra.get(wire.UNKNOWN_SINCE, now)
+        hops = envelope.extra.get(wire.HOP, 0)
+        if not isinstance(since, (int, float)) or not isinstance(hops, int) or now - since >= self._unknown_for:
+            reason = f"no worker knew the task {envelope.task!r} for {self._unknown_for:g} s"
+            job.outcome = Failed(Error("kernel.errors.UnknownTask", reason), "unprocessable", reason)
+        else:
+            job.outcome = Again(now + _hop_wait(hops), hop=True, since=float(since))
+
+
+def _hop_wait(hops: int) -> float:
+    return min(LAST_HOP, FIRST_HOP * 2.0 ** min(hops, 16))
+
+
+def _seconds(value: Any) -> float:
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"{value!r} is no time")
+    return number
+
+
+def check_limits(plans: Iterable[Plan], lease_total: float, killable: bool, pool: str) -> None:
+    """Refuse at boot what cannot be kept later: `Unsupported` with the task's name."""
+    for plan in plans:
+        if plan.hard_limit > lease_total:
+            raise Unsupported(
+                f"task {plan.name} has a hard limit of {plan.hard_limit:g} s, but the transport holds a message for "
+                f"{lease_total:g} s at most: lower time_limit"
+            )
+        if plan.hard_limit and not killable:
+            raise Unsupported(
+                f"task {plan.name} has a hard limit, which the {pool} pool can only keep in a process of its own: "
+                f"run it with `kernel worker`"
+            )
+
+
+def unknown_task(name: str) -> UnknownTask:
+    """The error for a call of a task that does not exist here."""
+    return UnknownTask(f"no task is called {name!r} here")

@@ -1,0 +1,89 @@
+"""What a record causes to be sent. Pure: the same record causes the same sends, however often it is asked."""
+
+from __future__ import annotations
+
+from kernel import envelope as wire
+from kernel.envelope import Dead, Envelope, dead_queue, encode, encode_dead
+from kernel.outcome import Again, Drop, Entry, Failed, Ok, Outcome
+from kernel.ports import Outgoing
+from kernel.worker.job import Job
+
+
+def entry_of(job: Job, outcome: Outcome, now: float) -> Entry | None:
+    """The record of an outcome; None for one that leaves none."""
+    envelope = job.envelope
+    attempt, node = envelope.attempt, job.node
+    match outcome:
+        case Ok(value):
+            return Entry("SUCCESS", job.plan.codec, value, None, now, attempt, None, "", node)
+        case Failed(error, dead, reason):
+            return Entry("FAILURE", "", b"", error, now, attempt, dead, reason, node)
+        case Again(at, error, hopping):
+            return None if hopping else Entry("RETRY", "", b"", error, now, attempt, None, "", node, at)
+        case Drop(reason, state) if state is not None:
+            return Entry(state, "", b"", None, now, attempt, None, reason, node)
+    return None
+
+
+def sends_of(job: Job, entry: Entry, now: float) -> list[Outgoing]:
+    """What the standing record of a job causes: the next attempt, or a dead letter, or nothing."""
+    if entry.state == "RETRY":
+        return [next_attempt(job, entry)]
+    if entry.state == "FAILURE" and entry.dead is not None:
+        return [dead_letter(job, entry, now)]
+    return []
+
+
+def next_attempt(job: Job, entry: Entry) -> Outgoing:
+    """The message that runs a task again."""
+    envelope = job.envelope
+    extra = {key: value for key, value in envelope.extra.items() if key != wire.HOP}
+    extra[wire.ETA] = entry.retry_at
+    again = envelope.but(attempt=entry.attempt + 1, extra=extra)
+    return outgoing(job.queue, again, entry.retry_at)
+
+
+def hop(job: Job, at: float, since: float) -> Outgoing:
+    """The same message once more, not before `at`: it was too early, or (`since`) nobody here knows the task."""
+    envelope = job.envelope
+    extra = dict(envelope.extra)
+    extra[wire.HOP] = extra.get(wire.HOP, 0) + 1
+    if since:
+        extra[wire.UNKNOWN_SINCE] = since
+    return outgoing(job.queue, envelope.but(extra=extra), at)
+
+
+def dead_letter(job: Job, entry: Entry, now: float) -> Outgoing:
+    """The dead letter of a job."""
+    error = entry.error
+    return dead_outgoing(
+        job.queue,
+        Dead(
+            payload=job.delivery.payload,
+            queue=job.queue,
+            kind=entry.dead or "failed",
+            reason=entry.reason,
+            error="" if error is None else (error.traceback or f"{error.type}: {error.message}"),
+            deliveries=max(0, job.redelivered) + 1,
+            first_at=job.envelope.sent_at or now,
+            last_at=now,
+            priority=job.envelope.extra.get(wire.PRIORITY, 0),
+        ),
+    )
+
+
+def dead_outgoing(queue: str, dead: Dead) -> Outgoing:
+    """A dead letter on its way to the dead letters of `queue`."""
+    return Outgoing(dead_queue(queue), encode_dead(dead))
+
+
+def outgoing(queue: str, envelope: Envelope, not_before: float) -> Outgoing:
+    """An envelope on its way to a queue, with what a broker may honour natively."""
+    extra = envelope.extra
+    return Outgoing(
+        queue,
+        encode(envelope),
+        extra.get(wire.PRIORITY, 0),
+        not_before,
+        extra.get(wire.EXPIRES_AT, 0.0),
+    )

@@ -1,0 +1,68 @@
+"""The jobs in hand: received, not settled. What is in here is kept leased."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from kernel.clock import Clock
+from kernel.errors import PortError
+from kernel.ports import Extends, Transport
+from kernel.worker.job import Job
+
+log = logging.getLogger("kernel.worker")
+
+
+class Hand:
+    """A set of jobs, changed by several threads with single set operations only."""
+
+    def __init__(self, transport: Transport, clock: Clock, lease: float, pause: Callable[[float], None]) -> None:
+        """`lease`: seconds asked for with each renewal. `pause` sleeps, or ends early when the worker stops."""
+        self._transport = transport
+        self._clock = clock
+        self._jobs: set[Job] = set()
+        self.pause = pause
+        self.lease = lease
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """These are ours now."""
+        self._jobs.update(jobs)
+
+    def remove(self, jobs: Iterable[Job]) -> None:
+        """These are settled, given back or lost."""
+        self._jobs.difference_update(jobs)
+
+    def jobs(self) -> list[Job]:
+        """A copy."""
+        return list(self._jobs)
+
+    def extend(self, jobs: Sequence[Job], lease: float | None = None) -> None:
+        """Renew leases; a job whose lease is gone is marked lost. An outage is left to the next try."""
+        transport = self._transport
+        if not isinstance(transport, Extends):
+            return
+        lease = lease or self.lease
+        most = transport.features.max_batch
+        for start in range(0, len(jobs), most):
+            part = jobs[start : start + most]
+            asked_at = self._clock.monotonic()
+            try:
+                lost = {id(delivery) for delivery in transport.extend([job.delivery for job in part], lease)}
+            except PortError as error:
+                log.warning("the leases of %d tasks could not be renewed: %s", len(part), error)
+                return
+            for job in part:
+                if id(job.delivery) in lost:
+                    job.lost = True
+                else:
+                    job.held_until = asked_at + lease
+
+    def renew(self) -> None:
+        """Renew every lease of which a third is over. Called by the housekeeper."""
+        due = self._clock.monotonic() + self.lease * 2 / 3
+        near = [job for job in self.jobs() if job.held_until < due and not job.acked and not job.lost]
+        if near:
+            self.extend(near)

@@ -1,0 +1,341 @@
+"""Settles what has ended: results, then sends, then acks, always in this order and always in batches.
+
+A crash between the steps repeats work and never loses it. Sends are derived from the record that *stands* in the
+store, which is not always the one that this execution would have written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+
+from kernel.clock import Clock
+from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
+from kernel.native import Signal, Thread, allocate_lock
+from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
+from kernel.ports import Commits, Extends, Outgoing, Record, ResultStore, Transport
+from kernel.steady import Outage
+from kernel.worker.effects import entry_of, hop, sends_of
+from kernel.worker.hand import Hand
+from kernel.worker.job import Job
+from kernel.worker.plan import WEIGHT
+
+log = logging.getLogger("kernel.worker")
+
+#: A lease that ends within so many seconds is extended before anything is written under it.
+MARGIN = 2.0
+
+Sends = dict[Job, list[Outgoing]]
+
+
+class Outlet:
+    """`put` takes ended jobs from any thread; `flush` settles all that are there."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        results: ResultStore | None,
+        hand: Hand,
+        clock: Clock,
+        settled: Callable[[Sequence[Job]], None],
+    ) -> None:
+        """`settled` is told of every batch that is through: logging, hooks, counters."""
+        self._transport = transport
+        self._results = results
+        self._hand = hand
+        self._clock = clock
+        self._settled = settled
+        self._ended: deque[Job] = deque()
+        self._lock = allocate_lock()
+        self._most = transport.features.max_batch
+        self._held: list[Job] = []
+        self._held_until = 0.0
+        self._store_outage = Outage("the result store", clock)
+        self._transport_outage = Outage("the transport", clock)
+        self._arrived = Signal()
+        self._stopping = False
+        self._thread: Thread | None = None
+        #: Takes an ended job: the plain method of a deque where `flush` is called after each batch, because it is
+        #: called once per task.
+        self.put: Callable[[Job], None] = self._ended.append
+
+    @property
+    def held(self) -> int:
+        """Jobs that wait for a port to come back."""
+        return len(self._held)
+
+    @property
+    def pending(self) -> int:
+        """Jobs that have ended and are not settled."""
+        return len(self._ended) + len(self._held)
+
+    def flush(self, patient: bool = True) -> None:
+        """Settle what has ended. With `patient` False, try at once what an earlier outage holds back."""
+        with self._lock:
+            now = self._clock.monotonic()
+            batch: list[Job] = []
+            if self._held and (now >= self._held_until or not patient):
+                batch, self._held = self._held, []
+            ended = self._ended
+            while True:
+                while ended and len(batch) < self._most:
+                    batch.append(ended.popleft())
+                if not batch:
+                    return
+                self._settle(batch[: self._most])
+                batch = batch[self._most :]
+
+    # -- for pools that run jobs beside each other ---------------------------------------------------------
+
+    def start(self, failed: Callable[[BaseException], None]) -> None:
+        """Flush in a thread of its own, as soon as one job has ended, everything that has ended by then."""
+        self.put = self._put_and_tell
+        self._thread = Thread(self._serve, "kernel-outlet", failed)
+        self._thread.start()
+
+    def _put_and_tell(self, job: Job) -> None:
+        self._ended.append(job)
+        if not self._arrived.is_set():
+            self._arrived.set()
+
+    def _serve(self) -> None:
+        while not self._stopping:
+            self._arrived.wait(1.0)
+            self._arrived.clear()
+            self.flush()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread and settle what is there; what a sick port still holds back after `timeout` is given up."""
+        self._stopping = True
+        self._arrived.set()
+        deadline = self._clock.monotonic() + timeout
+        if self._thread is not None:
+            self._thread.join(timeout)
+        self.flush(patient=False)
+        while self._held and self._clock.monotonic() < deadline:
+            self._hand.pause(min(0.2, timeout))
+            self.flush(patient=False)
+        if self._held:
+            log.error("%d tasks could not be settled: their leases run out and they run again", len(self._held))
+
+    # -- one batch -----------------------------------------------------------------------------------------
+
+    def _settle(self, batch: list[Job]) -> None:
+        monotonic = self._clock.monotonic()
+        now = self._clock.now()
+        live = self._surely_held(batch, monotonic)
+        entries = self._record(live, now)
+        sends: Sends = {}
+        acks: list[Job] = []
+        releases: list[Job] = []
+        for job, entry in entries:
+            outcome = job.outcome
+            if type(outcome) is GiveBack:
+                releases.append(job)
+                continue
+            acks.append(job)
+            if entry is not None and entry.state != "SUCCESS":
+                caused = sends_of(job, entry, now)
+                if caused:
+                    sends[job] = caused
+            elif type(outcome) is Again and outcome.hop:
+                sends[job] = [hop(job, outcome.at, outcome.since)]
+        done = self._publish(acks, sends, monotonic)
+        if releases:
+            done += self._release(releases)
+        self._hand.remove(done)
+        self._measure(done)
+        self._settled(done)
+
+    def _surely_held(self, batch: list[Job], monotonic: float) -> list[Job]:
+        """The jobs whose lease cannot run out before their settlement; the others are extended first or dropped."""
+        limit = monotonic + MARGIN
+        near = [job for job in batch if job.held_until < limit and not job.acked and not job.lost]
+        if near and isinstance(self._transport, Extends) and self._transport.features.lease is not None:
+            self._hand.extend(near)
+        if any(job.lost for job in batch):
+            lost = [job for job in batch if job.lost]
+            log.warning("%d tasks were taken over by another worker: their outcome is dropped here", len(lost))
+            self._hand.remove(lost)
+            return [job for job in batch if not job.lost]
+        return batch
+
+    def _record(self, batch: list[Job], now: float) -> list[tuple[Job, Entry | None]]:
+        """Write what is to be kept; per job the record that decides, None where none is kept.
+
+        Jobs whose record cannot be written now are held back and are not in the list.
+        """
+        decided: list[tuple[Job, Entry | None]] = []
+        writes: dict[float, list[tuple[Job, Entry]]] = defaultdict(list)
+        for job in batch:
+            outcome = job.outcome
+            if type(outcome) is Ok and not job.store:
+                decided.append((job, None))
+                continue
+            entry = job.standing or (entry_of(job, outcome, now) if outcome is not None else None)
+            if entry is None or job.standing is not None or not (job.store and self._results is not None):
+                decided.append((job, entry))
+            else:
+                writes[job.plan.ttl].append((job, entry))
+        for ttl, items in writes.items():
+            decided += self._put(items, ttl)
+        return decided
+
+    def _put(self, items: list[tuple[Job, Entry]], ttl: float) -> list[tuple[Job, Entry | None]]:
+        assert self._results is not None
+        records = [Record(job.envelope.id, encode_entry(entry), entry.state in FINAL, job.rank) for job, entry in items]
+        refused: dict[int, PortError] = {}
+        try:
+            standing = self._results.put(records, ttl)
+            self._store_outage.worked()
+        except PartialPut as partial:
+            standing, refused = partial.standing, partial.errors
+        except Unavailable as error:
+            self._hold([job for job, _ in items], self._store_outage.failed(error))
+            return []
+        except PortError as error:
+            standing, refused = [None] * len(items), dict.fromkeys(range(len(items)), error)
+        decided: list[tuple[Job, Entry | None]] = []
+        for index, (job, entry) in enumerate(items):
+            if index in refused:
+                self._refused(job, entry, refused[index], ttl, decided)
+            elif standing[index] is None:
+                decided.append((job, entry))
+            else:
+                decided.append((job, self._overruled(job, entry, standing[index] or b"")))
+        return decided
+
+    def _refused(
+        self, job: Job, entry: Entry, error: PortError, ttl: float, decided: list[tuple[Job, Entry | None]]
+    ) -> None:
+        """One record that the store will not take is that task's failure; one it cannot take now waits."""
+        if isinstance(error, Unavailable):
+            self._hold([job], self._store_outage.failed(error))
+        elif type(job.outcome) is Ok:
+            text = f"the result of {job.envelope.task} was refused by the result store: {error}"
+            job.outcome = Failed(describe(CodecError(text)))
+            failure = entry_of(job, job.outcome, entry.at)
+            assert failure is not None
+            decided += self._put([(job, failure)], ttl)
+        else:
+            log.error("the record of task %s was refused by the result store: %s", job.envelope.id, error)
+            decided.append((job, entry))
+
+    def _overruled(self, job: Job, entry: Entry, value: bytes) -> Entry | None:
+        """Another record stands. A final one decides what is sent; otherwise somebody else is at work on it."""
+        try:
+            stands = decode_entry(value)
+        except CodecError as error:
+            log.error("the record of task %s cannot be read: %s", job.envelope.id, error)
+            return entry
+        job.standing = stands
+        if stands.state not in FINAL:
+            job.outcome = Drop("a later execution has taken over")
+            return None
+        return stands
+
+    # -- sends and acks ------------------------------------------------------------------------------------
+
+    def _publish(self, acks: list[Job], sends: Sends, monotonic: float) -> list[Job]:
+        """Send and acknowledge; returns the jobs that are through, lost ones included."""
+        open_acks = [job for job in acks if not job.acked]
+        try:
+            if sends and self._transport.features.commit and isinstance(self._transport, Commits) and len(open_acks) == len(acks):
+                pairs = [(job.delivery, sends.get(job, ())) for job in acks]
+                lost = self._transport.commit(pairs)
+            else:
+                if sends:
+                    acks, open_acks = self._send(acks, open_acks, sends)
+                lost = self._transport.ack([job.delivery for job in open_acks]) if open_acks else []
+            self._transport_outage.worked()
+        except Unavailable as error:
+            self._hold(acks, self._transport_outage.failed(error))
+            return []
+        except PortError as error:
+            log.error("the transport refused to settle %d tasks, which will be delivered again: %s", len(acks), error)
+            return acks
+        if lost:
+            log.warning("%d tasks had been delivered again before they were acknowledged", len(lost))
+        return acks
+
+    def _send(self, acks: list[Job], open_acks: list[Job], sends: Sends) -> tuple[list[Job], list[Job]]:
+        """Send without commit. A job whose message is refused for good is still acked: nothing else would end it."""
+        messages = [message for caused in sends.values() for message in caused]
+        owners = [job for job, caused in sends.items() for _ in caused]
+        try:
+            for start in range(0, len(messages), self._most):
+                self._transport.send(messages[start : start + self._most])
+        except PartialSend as partial:
+            again = {owners[index] for index, error in partial.errors.items() if isinstance(error, Unavailable)}
+            for index, error in partial.errors.items():
+                if owners[index] not in again:
+                    log.error("task %s: its next message was refused: %s", owners[index].envelope.id, error)
+            if again:
+                self._hold(list(again), self._transport_outage.failed(Unavailable(str(partial))))
+                acks = [job for job in acks if job not in again]
+                open_acks = [job for job in open_acks if job not in again]
+        return acks, open_acks
+
+    def _release(self, releases: list[Job]) -> list[Job]:
+        try:
+            self._transport.release([job.delivery for job in releases if not job.acked])
+        except PortError as error:
+            log.warning("%d tasks could not be given back, their leases will run out: %s", len(releases), error)
+        return releases
+
+    def _hold(self, jobs: list[Job], wait: float) -> None:
+        """Keep jobs until a port is back; their leases are renewed meanwhile."""
+        self._held += jobs
+        self._held_until = self._clock.monotonic() + wait
+
+    # -- before the end ------------------------------------------------------------------------------------
+
+    def ack_early(self, job: Job) -> bool:
+        """Acknowledge a job just before it starts; False when its lease was lost and it must not run."""
+        while True:
+            try:
+                lost = self._transport.ack([job.delivery])
+                self._transport_outage.worked()
+                break
+            except Unavailable as error:
+                wait = self._transport_outage.failed(error)
+                if self._clock.monotonic() + wait > job.held_until:
+                    return False  # never run what may be delivered to somebody else
+                self._hand.pause(wait)
+        job.acked = True
+        return not lost
+
+    def write_now(self, job: Job, entry: Entry) -> Entry | None:
+        """Put one record at once; the record that stands against it, None when it was written or none is kept.
+
+        Raises `PortError` when the store does not answer.
+        """
+        if self._results is None or not job.store:
+            return None
+        final = entry.state in FINAL
+        value = self._results.put([Record(job.envelope.id, encode_entry(entry), final, job.rank)], job.plan.ttl)[0]
+        return None if value is None else decode_entry(value)
+
+    def mark_started(self, job: Job) -> bool:
+        """Record STARTED; False when a record stands that says that this execution must not be."""
+        entry = Entry("STARTED", at=self._clock.now(), attempt=job.envelope.attempt, node=job.node)
+        try:
+            stands = self.write_now(job, entry)
+        except PortError as error:
+            log.warning("STARTED of task %s was not recorded: %s", job.envelope.id, error)
+            return True
+        if stands is None:
+            return True
+        job.standing = stands if stands.state in FINAL else None
+        job.outcome = Drop("its outcome is known already" if job.standing else "a later execution has taken over")
+        return False
+
+    def _measure(self, done: list[Job]) -> None:
+        """Learn how long each task takes, for the prefetch."""
+        for job in done:
+            if job.ended_at:
+                plan = job.plan
+                runtime = job.ended_at - job.started_at
+                plan.mean = plan.mean + (runtime - plan.mean) * WEIGHT if plan.mean else runtime
+

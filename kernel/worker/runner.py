@@ -1,0 +1,188 @@
+"""Runs the body of one job and says what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from kernel import envelope as wire
+from kernel.clock import Clock
+from kernel.current import running
+from kernel.errors import EncodeError, HardTimeLimitExceeded, Ignore, MaxRetriesExceeded, Reject, Retry, WorkerLost
+from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, describe
+from kernel.policy import RetryPolicy
+from kernel.pools.steer import Steered
+from kernel.worker.job import Job
+
+#: What a hook may say about a retry: another time, or None.
+RetryHook = Callable[[Any, Any, BaseException, float], "float | None"]
+
+
+class Cancelled(BaseException):
+    """Raised inside of running tasks by a worker that must stop now; not an error of the task."""
+
+
+class Runner:
+    """`run` and `arun` are the hot path: no lock, no logging, two clock reads, no closure."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        done: Callable[[Job], None],
+        ack_early: Callable[[Job], bool],
+        mark_started: Callable[[Job], bool],
+        retry_hook: RetryHook | None = None,
+    ) -> None:
+        """`done` takes every job that ended; `ack_early` and `mark_started` say whether the job may still run."""
+        self._monotonic = clock.monotonic
+        self._now = clock.now
+        self._done = done
+        self._ack_early = ack_early
+        self._mark_started = mark_started
+        self._retry_hook = retry_hook
+        self._chance = Random().random
+        #: Jobs whose body runs now.
+        self.active: set[Job] = set()
+
+    def run(self, job: Job) -> None:
+        """Run a job to its end. Never raises, except an interrupt that comes after the end of the body."""
+        plan = job.plan
+        if (job.early or plan.track_started) and not self._may_start(job):
+            return
+        running.set(job)
+        self.active.add(job)
+        job.started_at = self._monotonic()
+        try:
+            args, kwargs = job.loads(job.envelope.body)
+            job.began = job.interruptible = True
+            value = plan.call(*args, **kwargs)
+            job.interruptible = False
+            job.returned = True
+            job.outcome = Ok(plan.dumps(value) if job.store else b"")
+        except BaseException as error:
+            job.interruptible = False
+            job.outcome = self.judge(job, error)
+        job.ended_at = self._monotonic()
+        self.active.discard(job)
+        running.set(None)
+        self._done(job)
+
+    async def arun(self, job: Job) -> None:
+        """The same for a coroutine function, on the pool's own loop."""
+        plan = job.plan
+        if (job.early or plan.track_started) and not self._may_start(job):
+            return
+        running.set(job)
+        self.active.add(job)
+        job.started_at = self._monotonic()
+        try:
+            args, kwargs = job.loads(job.envelope.body)
+            job.began = job.interruptible = True
+            value = await Steered(plan.call(*args, **kwargs), job)
+            job.interruptible = False
+            job.returned = True
+            job.outcome = Ok(plan.dumps(value) if job.store else b"")
+        except BaseException as error:
+            job.interruptible = False
+            job.outcome = self.judge(job, error)
+        job.ended_at = self._monotonic()
+        self.active.discard(job)
+        running.set(None)
+        self._done(job)
+
+    def _may_start(self, job: Job) -> bool:
+        if job.early and not self._ack_early(job):
+            job.outcome = Drop("its lease was lost before it started")
+        elif job.plan.track_started and not self._mark_started(job):
+            pass  # another record stands: the outlet goes by that
+        else:
+            return True
+        self._done(job)
+        return False
+
+    # -- what an exception means ---------------------------------------------------------------------------
+
+    def judge(self, job: Job, error: BaseException) -> Outcome:
+        """The outcome of a job whose run raised. Never raises."""
+        try:
+            return self._judge(job, error)
+        except BaseException as second:
+            return Failed(describe(second))
+
+    def _judge(self, job: Job, error: BaseException) -> Outcome:
+        if not job.began:
+            return Failed(describe(error), "unprocessable", f"the arguments cannot be decoded: {error}")
+        if job.returned:
+            return Failed(_unserialisable(job, error))
+        if isinstance(error, Cancelled):
+            lost = Failed(describe(WorkerLost("the worker stopped while the task ran, after its early acknowledgement")))
+            return lost if job.acked else GiveBack()
+        if isinstance(error, Retry):
+            return self._retry(job, error.cause, error)
+        if isinstance(error, Reject):
+            return GiveBack() if error.requeue else Failed(describe(error), "failed", error.reason)
+        if isinstance(error, Ignore):
+            return Drop("ignored by the task")
+        if isinstance(error, HardTimeLimitExceeded):
+            return self.overrun(job)
+        if job.plan.retry.automatic(error):
+            return self._retry(job, error, None)
+        return Failed(_own(error), "failed" if job.plan.dead_letter else None, "the task failed")
+
+    def overrun(self, job: Job) -> Failed:
+        """The outcome of a job that ran beyond its hard limit."""
+        error = HardTimeLimitExceeded(f"{job.envelope.task} ran longer than its hard limit of {job.hard_limit:g} s")
+        return Failed(describe(error), "failed" if job.plan.dead_letter else None, "hard time limit")
+
+    def _retry(self, job: Job, cause: BaseException | None, asked: Retry | None) -> Outcome:
+        envelope = job.envelope
+        policy = job.plan.retry
+        allowed = allowed_retries(job, asked)
+        if allowed is not None and envelope.attempt >= allowed:
+            dead = job.plan.dead_letter if job.plan.dead_letter is not None else allowed > 0
+            error = cause or MaxRetriesExceeded(f"{envelope.task} asked for a retry and none of {allowed} is left")
+            return Failed(_own(error), "failed" if dead else None, f"no retry left after {envelope.attempt}")
+        now = self._now()
+        at = _retry_at(policy, asked, envelope.attempt, now, self._chance)
+        if self._retry_hook is not None:
+            at = self._retry_hook(job.plan.task, envelope, cause or Retry(), at) or at
+        return Again(at, None if cause is None else _own(cause))
+
+
+def allowed_retries(job: Job, asked: Retry | None) -> int | None:
+    """How many retries the job has: the run's own word, else the call's, else the task's. None: no limit."""
+    if asked is not None and asked.max_retries is not False:
+        return asked.max_retries
+    override: int | None = job.envelope.extra.get(wire.MAX_RETRIES)
+    if override is not None:
+        return None if override < 0 else override
+    return job.plan.retry.max_retries
+
+
+def _retry_at(
+    policy: RetryPolicy, asked: Retry | None, attempt: int, now: float, chance: Callable[[], float]
+) -> float:
+    if asked is not None and asked.eta is not None:
+        return asked.eta
+    if asked is not None and asked.countdown is not None:
+        return now + asked.countdown
+    return now + policy.wait_for(attempt, chance)
+
+
+def _own(error: BaseException) -> Error:
+    """An error of the task, without the frames of the runner above it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_ABOVE):
+        trace = trace.tb_next
+    if trace is not None:
+        error.__traceback__ = trace
+    return describe(error)
+
+
+_ABOVE = ("kernel.worker.", "kernel.task", "kernel.pools.", "asyncio.")
+
+
+def _unserialisable(job: Job, error: BaseException) -> Error:
+    named = EncodeError(f"the result of {job.envelope.task} cannot be serialised with {job.plan.codec}: {error}")
+    return describe(named)

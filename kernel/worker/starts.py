@@ -1,0 +1,63 @@
+"""Counts the starts of suspects, so that a message that ends its process is stopped.
+
+Only a start that is recorded here counts towards `max_deliveries`: messages that were fetched ahead and given back a
+hundred times have started nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+from kernel.errors import PortError
+from kernel.ports import Coordination, Tally
+from kernel.worker.job import Job
+
+log = logging.getLogger("kernel.worker")
+
+#: Seconds for which the starts of one message are remembered after the last one.
+REMEMBERED_FOR = 7 * 86400.0
+
+
+class Starts:
+    """Recorded in the coordination service, else in a directory of this machine."""
+
+    def __init__(self, coordination: Coordination | None, node: str, directory: Path | None = None) -> None:
+        self._coordination = coordination
+        self._node = node
+        self._directory = directory
+        self._serial = 0
+
+    def record(self, job: Job) -> int:
+        """Note that this job is about to start; how many starts of its message are on record, this one included."""
+        envelope = job.envelope
+        key = f"start:{envelope.id}:{envelope.generation}:{envelope.attempt}"
+        self._serial += 1
+        member = f"{self._node}:{os.getpid()}:{self._serial}:{job.redelivered}"
+        if self._coordination is not None:
+            try:
+                return self._coordination.tally([Tally(key, member, REMEMBERED_FOR)])[0]
+            except PortError as error:
+                log.warning("the start of suspect %s is recorded on this machine only: %s", envelope.id, error)
+        return self._record_here(key)
+
+    def _record_here(self, key: str) -> int:
+        """One byte per start in a file of its own; `O_APPEND` makes that atomic between processes."""
+        directory = self._directory or _own_directory()
+        path = directory / sha256(key.encode()).hexdigest()[:32]
+        with open(path, "ab") as file:
+            file.write(b".")
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+
+
+def _own_directory() -> Path:
+    """Where this machine's user keeps starts; nobody else may write there."""
+    user = getattr(os, "getuid", lambda: "user")()
+    directory = Path(tempfile.gettempdir()) / f"kernel-starts-{user}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
