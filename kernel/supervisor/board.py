@@ -84,7 +84,7 @@ class Board:
     @classmethod
     def create(cls, seats: int) -> Board:
         """A new board, all seats free."""
-        fd = _anonymous_file()
+        fd = anonymous_file("kernel-board")
         os.ftruncate(fd, seats * RECORD)
         return cls(fd, seats)
 
@@ -242,14 +242,14 @@ def _cut(text: str, limit: int) -> bytes:
     return data if len(data) <= limit else data[:limit].decode("utf-8", "ignore").encode()
 
 
-def _anonymous_file() -> int:
-    """Descriptor of an empty file without a name.
+def anonymous_file(label: str) -> int:
+    """Descriptor of an empty file without a name; the label is for people who look at descriptors.
 
     In memory where the system can do that: pages of a file on a disk are written back by the system now and then, and
     whoever sets a number in that moment would wait for the disk.
     """
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("kernel-board")
-    fd, path = tempfile.mkstemp(prefix="kernel-board-")
+        return os.memfd_create(label)
+    fd, path = tempfile.mkstemp(prefix=label)
     os.unlink(path)
     return fd

@@ -1,0 +1,18 @@
+"""Entry of every process that a supervisor starts: `python -m kernel.supervisor.child <handover>`."""
+
+from __future__ import annotations
+
+import sys
+
+from kernel.supervisor.process import Run, live
+from kernel.supervisor.spec import Handover
+from kernel.supervisor.template import serve
+
+
+def main(run: Run) -> int:
+    """Be what the handover, the last argument, says: a worker process or a template; returns the exit status."""
+    handover = Handover.load(sys.argv[-1])
+    if handover.line < 0:
+        return live(handover, run)
+    served = serve(handover)
+    return served if isinstance(served, int) else live(served, run)

@@ -1,0 +1,242 @@
+"""The crew: the worker processes that are there now, each at its seat, and the orders given to them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from math import inf
+
+from kernel.supervisor.board import Board, SeatStatus, State
+from kernel.supervisor.launchers import Broken, Ended, Launcher, Started, kill_group
+from kernel.supervisor.spec import SupervisorSpec
+
+log = logging.getLogger("kernel.supervisor")
+
+#: Seconds between two looks at the board: it tells nobody that it has changed.
+LOOK = 0.25
+#: The same while somebody waits for a process to become ready.
+LOOK_CLOSELY = 0.02
+
+
+class Order(IntEnum):
+    """What a process has been told, each stronger than the one before."""
+
+    RUN = 0
+    DRAIN = 1
+    CANCEL = 2
+    KILL = 3
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One worker process, from its launch until it has been reaped. Times are monotonic."""
+
+    seat: int
+    launcher: Launcher
+    launched_at: float
+    #: 0 until the launcher has said.
+    pid: int = 0
+    ready: bool = False
+    order: Order = Order.RUN
+    #: When the next stronger order follows; after a kill: when it counts as one that the system cannot end.
+    deadline: float = inf
+    #: It was killed because a deadline of its end had passed.
+    forced: bool = False
+
+    def __str__(self) -> str:
+        return f"worker process {self.pid or 'yet to start'} (seat {self.seat})"
+
+
+class Crew:
+    """Launches, watches, orders about and reaps. Knows nothing of how many there should be."""
+
+    def __init__(self, spec: SupervisorSpec, board: Board, new_launcher: Callable[[], Launcher]) -> None:
+        self._spec = spec
+        self._board = board
+        self._new_launcher = new_launcher
+        #: The launcher for replacements; None: make one when needed.
+        self._current: Launcher | None = None
+        self._launchers: list[Launcher] = []
+        self.children: dict[int, Child] = {}
+
+    # -- coming --------------------------------------------------------------------------------------------
+
+    def add_launcher(self) -> Launcher:
+        """A new launcher, which is not yet the one for replacements."""
+        launcher = self._new_launcher()
+        self._launchers.append(launcher)
+        return launcher
+
+    def adopt(self, launcher: Launcher) -> None:
+        """Let this launcher be the one for replacements from now on."""
+        self._current = launcher
+
+    def launch(self, now: float, launcher: Launcher | None = None) -> Child:
+        """Launch a process on a free seat; there must be one."""
+        if launcher is None:
+            if self._current is None:
+                self._current = self.add_launcher()
+            launcher = self._current
+        seat = next(number for number in range(self._board.seats) if number not in self.children)
+        self._board.reset(seat)
+        child = self.children[seat] = Child(seat, launcher, now)
+        launcher.launch(seat)
+        return child
+
+    # -- going ---------------------------------------------------------------------------------------------
+
+    def order(self, child: Child, order: Order, now: float) -> None:
+        """Tell a process to end, and until when it has time; an order that is not stronger than the last is nothing."""
+        if order <= child.order:
+            return
+        child.order = order
+        child.deadline = now + self._spec.margin + (self._spec.grace if order is Order.DRAIN else 0.0)
+        self._signal(child)
+
+    def _signal(self, child: Child) -> None:
+        if child.pid == 0:
+            return  # it is told as soon as it is there
+        if child.order is Order.KILL:
+            kill_group(child.pid)
+            return
+        if child.order is Order.DRAIN and self._board.read(child.seat).state is State.DRAINING:
+            return  # it drains already, and a worker takes a second TERM for impatience
+        _send(child.pid, signal.SIGTERM if child.order is Order.DRAIN else signal.SIGQUIT)
+
+    # -- watching ------------------------------------------------------------------------------------------
+
+    def collect(self) -> list[tuple[Child, Ended] | tuple[Launcher, Broken]]:
+        """Hear all launchers: processes that have ended, with their records still on the board, and launchers that
+        broke."""
+        news: list[tuple[Child, Ended] | tuple[Launcher, Broken]] = []
+        for launcher in list(self._launchers):
+            for event in launcher.collect():
+                if isinstance(event, Started):
+                    self._started(self.children[event.seat], event.pid)
+                elif isinstance(event, Ended):
+                    news.append((self.children.pop(event.seat), event))
+                else:
+                    if launcher is self._current:
+                        self._current = None
+                    news.append((launcher, event))
+        return news
+
+    def _started(self, child: Child, pid: int) -> None:
+        child.pid = pid
+        log.info("%s started", child)
+        if child.order is not Order.RUN:
+            self._signal(child)
+
+    def look(self, now: float) -> list[Child]:
+        """Look at the board: end what overran, was too slow to start or to end; returns those that became ready."""
+        fresh = []
+        for child in self.children.values():
+            status = self._board.read(child.seat)
+            if not child.ready and status.state >= State.READY:
+                child.ready = True
+                if status.state is State.READY:
+                    fresh.append(child)
+                    log.info("%s ready after %.2f s", child, now - child.launched_at)
+            if child.order is Order.KILL:
+                continue
+            if 0.0 < status.kill_at <= now:
+                log.warning("%s killed for overrun: %s", child, status.job or "no job named")
+                self.order(child, Order.KILL, now)
+            elif not child.ready and child.order is Order.RUN and now >= self._start_by(child):
+                log.error("%s killed: not ready after %g s", child, self._spec.start_timeout)
+                self._kill_slow_start(child, now)
+            elif status.state is State.STOPPED and child.deadline == inf:
+                child.order = max(child.order, Order.CANCEL)
+                child.deadline = now + self._spec.margin
+            elif now >= child.deadline:
+                self._escalate(child, now)
+        return fresh
+
+    def _start_by(self, child: Child) -> float:
+        return child.launched_at + self._spec.start_timeout
+
+    def _kill_slow_start(self, child: Child, now: float) -> None:
+        self.order(child, Order.KILL, now)
+        if child.pid == 0:
+            child.launcher.abort()  # it is the template that hangs, in the application's import
+
+    def _escalate(self, child: Child, now: float) -> None:
+        order = Order(child.order + 1)
+        log.warning("%s has not ended in time: %s", child, order.name.lower())
+        child.forced = order is Order.KILL
+        self.order(child, order, now)
+
+    def next_at(self, now: float) -> float:
+        """When to look again."""
+        soonest = now + (LOOK if all(child.ready for child in self.children.values()) else LOOK_CLOSELY)
+        for child in self.children.values():
+            if child.order is not Order.KILL:
+                soonest = min(soonest, child.deadline, self._board.read(child.seat).kill_at or inf)
+        return soonest
+
+    def progressing(self, now: float) -> bool:
+        """Whether every process is ready and has said so lately, or may still be starting."""
+        return all(self._progresses(child, self._board.read(child.seat), now) for child in self.children.values())
+
+    def _progresses(self, child: Child, status: SeatStatus, now: float) -> bool:
+        if not child.ready:
+            return now < self._start_by(child)
+        overdue = 0.0 < status.kill_at < now - self._spec.margin
+        return status.state is State.STOPPED or (now - status.beat_at < self._spec.stale_after and not overdue)
+
+    def unkillable(self, now: float) -> bool:
+        """Whether all that is left was killed long ago and is still there (it hangs inside of the system)."""
+        return all(child.order is Order.KILL and now >= child.deadline for child in self.children.values())
+
+    # -- all of them ---------------------------------------------------------------------------------------
+
+    def fds(self) -> list[int]:
+        """Descriptors of the launchers to wait for."""
+        return [fd for launcher in self._launchers for fd in launcher.fds()]
+
+    def pids(self) -> set[int]:
+        """All processes of the crew, templates included."""
+        own = {pid for launcher in self._launchers for pid in launcher.pids()}
+        return own | {child.pid for child in self.children.values()}
+
+    def dump_stacks(self) -> None:
+        """Have every process print its stacks. One that has not taken its seat would die of the signal instead."""
+        for child in self.children.values():
+            if child.pid and child.pid == self._board.read(child.seat).pid:
+                _send(child.pid, signal.SIGUSR1)
+        for launcher in self._launchers:
+            for pid in launcher.ready_pids():
+                _send(pid, signal.SIGUSR1)
+
+    def abort_launches(self) -> None:
+        """Let the launches that are under way fail, so that nobody waits for an import that is not needed any more."""
+        for launcher in [child.launcher for child in self.children.values() if child.pid == 0]:
+            if not launcher.ready_pids():
+                launcher.abort()
+
+    def drop_launchers(self, keep: Iterable[Launcher | None] = ()) -> None:
+        """Close the launchers that nobody needs any more."""
+        needed = [self._current, *keep, *(child.launcher for child in self.children.values())]
+        for launcher in [launcher for launcher in self._launchers if launcher not in needed]:
+            launcher.close()
+            self._launchers.remove(launcher)
+
+    def close(self) -> None:
+        """Kill what is left and close all launchers."""
+        for child in self.children.values():
+            if child.pid:
+                kill_group(child.pid)
+        self._current = None
+        for launcher in self._launchers:
+            launcher.close()
+        self._launchers.clear()
+
+
+def _send(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
