@@ -8,18 +8,22 @@ another language can join. `docs/wire.md` has the layout with test vectors.
     0xC0  carrier  [first_at, hops, payload]: bytes this release cannot read yet, sent on for a while
     0xD0  dead     [payload, queue, kind, reason, error, deliveries, first_at, last_at, priority, extra]
 
-Parsing is total: any bytes whatsoever end as a frame or as `DecodeError`.
+Parsing is total: any bytes whatsoever end as a frame or as `DecodeError`. What it lets through is safe to use
+without a second look: numbers and times are in their ranges, every known optional field has its type, and a frame
+that was read can be written again.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
-from kernel.errors import DecodeError, NewerVersion
+from kernel.errors import DecodeError, EncodeError, NewerVersion
 
 LIVE = 0x01
 NEWEST_LIVE = 0x1F
@@ -61,21 +65,34 @@ UNKNOWN_SINCE = 30  #: wall clock at which a worker first did not know the task
 MAX_RETRIES = 31  #: call-time override; -1: no limit
 ACK_EARLY = 32  #: call-time override
 
+#: The last second of the year 9999: a larger `*_at` value could not be printed. NaN and inf are out of range too.
+LATEST = 253402300799.0
+#: Largest count. Every language has a type for it, and one more still fits.
+MOST = 2**31 - 1
+#: How deep lists and maps in an optional field may nest; without a bound a frame that was read on a shallow stack
+#: could not be written again on a deeper one.
+NESTING = 32
+
+Name = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=0, le=MOST)]
+Moment = Annotated[float, Meta(ge=0.0, le=LATEST)]
+Priority = Annotated[int, Meta(ge=0, le=9)]
+
 
 class Envelope(msgspec.Struct, array_like=True, gc=False):
     """One call of one task. `body` stays encoded: routing, expiry, revoking and retrying never read it."""
 
-    id: str
-    task: str
+    id: Name
+    task: Name
     #: `[args, kwargs]` in the codec named beside it.
     body: bytes
     codec: str
     #: 0 for the first run, one more for each retry.
-    attempt: int = 0
+    attempt: Count = 0
     #: 0, one more for each deliberate re-send of a settled task.
-    generation: int = 0
+    generation: Count = 0
     #: Wall clock of the caller.
-    sent_at: float = 0.0
+    sent_at: Moment = 0.0
     extra: dict[int, Any] = {}
 
     def but(self, **changes: Any) -> Envelope:
@@ -87,8 +104,8 @@ class Carrier(msgspec.Struct, array_like=True):
     """Bytes of a newer version on their way to a worker that can read them."""
 
     #: Wall clock at which a worker first could not read it.
-    first_at: float
-    hops: int
+    first_at: Moment
+    hops: Count
     payload: bytes
 
 
@@ -107,38 +124,119 @@ class Dead(msgspec.Struct, array_like=True):
     #: The last error as text, "" for none.
     error: str = ""
     #: Recorded starts.
-    deliveries: int = 0
+    deliveries: Count = 0
     #: Wall clock of the first sending (of its death where that is unknown) and of its death.
-    first_at: float = 0.0
-    last_at: float = 0.0
-    priority: int = 0
+    first_at: Moment = 0.0
+    last_at: Moment = 0.0
+    priority: Priority = 0
     #: Reserved, as in an envelope.
     extra: dict[int, Any] = {}
 
 
-_encode = msgspec.msgpack.Encoder().encode
+# -- optional fields ---------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _mapping(value: Any) -> bool:
+    return type(value) is dict
+
+
+def _encoded(value: Any) -> bool:
+    return type(value) is bytes or type(value) is str
+
+
+def _keys(value: Any) -> bool:
+    return type(value) is list and all(type(key) is str for key in value)
+
+
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _seconds(value: Any) -> bool:
+    return (type(value) is float or type(value) is int) and 0 <= value <= LATEST
+
+
+#: What a known field must be; the two sorts of callbacks are the business of the workflows.
+_CHECKS: dict[int, Callable[[Any], bool]] = {
+    **dict.fromkeys((HOME, ROOT, PARENT, GROUP, JOIN, REPLY_TO, ORIGIN, SHADOW, ENCODING, UNIQUE, ORDER), _text),
+    **dict.fromkeys((ETA, EXPIRES_AT, DEADLINE, UNKNOWN_SINCE, SOFT_LIMIT, HARD_LIMIT, RESULT_TTL), _seconds),
+    **dict.fromkeys((HOP, JOIN_INDEX, SCHEMA, MAX_DELIVERIES), _whole(0, MOST)),
+    **dict.fromkeys((HEADERS, STAMPS), _mapping),
+    PRIORITY: _whole(0, 9),
+    RESULT: _whole(0, 2),
+    MAX_RETRIES: _whole(-1, MOST),
+    FLOW: _encoded,
+    LIMITS: _keys,
+    ACK_EARLY: _flag,
+}
+
+
+def _nested(value: Any, room: int) -> bool:
+    """Whether lists and maps nest deeper than `room` levels."""
+    if type(value) is dict:
+        return room == 0 or any(_nested(item, room - 1) for pair in value.items() for item in pair)
+    if type(value) is list or type(value) is tuple:
+        return room == 0 or any(_nested(item, room - 1) for item in value)
+    return False
+
+
+def _check_extra(extra: Mapping[int, Any]) -> None:
+    for number, value in extra.items():
+        check = _CHECKS.get(number)
+        if check is not None and not check(value):
+            raise DecodeError(f"damaged frame: optional field {number} cannot be {_short(value)}")
+        if _nested(value, NESTING):
+            raise DecodeError(f"damaged frame: optional field {number} nests deeper than {NESTING} levels")
+
+
+def _short(value: Any) -> str:
+    return f"{value!r:.40}" if isinstance(value, str | bytes | int | float) else f"a {type(value).__name__}"
+
+
+# -- frames ------------------------------------------------------------------------------------------------
+
+_pack = msgspec.msgpack.Encoder().encode
 _decode_live = msgspec.msgpack.Decoder(Envelope).decode
 _decode_carrier = msgspec.msgpack.Decoder(Carrier).decode
 _decode_dead = msgspec.msgpack.Decoder(Dead).decode
 _LIVE_BYTE = bytes((LIVE,))
 _CARRIER_BYTE = bytes((CARRIER,))
 _DEAD_BYTE = bytes((DEAD,))
+_FAULTS = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+def _encode(frame: Envelope | Carrier | Dead) -> bytes:
+    try:
+        return _pack(frame)
+    except _FAULTS as error:
+        raise EncodeError(f"no MessagePack form: {error}") from None
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The wire form of a call."""
+    """The wire form of a call; `EncodeError` when a value in `extra` has none."""
     return _LIVE_BYTE + _encode(envelope)
 
 
 def decode(payload: bytes) -> Envelope:
     """Read a live frame; `NewerVersion` for a later one, `DecodeError` for everything else."""
-    try:
-        if payload[0] == LIVE:
-            return _decode_live(memoryview(payload)[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"damaged frame: {error}") from None
-    except IndexError:
-        raise DecodeError("empty frame") from None
+    if payload[:1] == _LIVE_BYTE:
+        try:
+            envelope = _decode_live(memoryview(payload)[1:])
+        except _FAULTS as error:
+            raise DecodeError(f"damaged frame: {error}") from None
+        if envelope.extra:
+            _check_extra(envelope.extra)
+        return envelope
+    if not payload:
+        raise DecodeError("empty frame")
     first = payload[0]
     if LIVE < first <= NEWEST_LIVE:
         raise NewerVersion(f"frame version {first} is newer than {LIVE}, the newest that this release reads")
@@ -156,12 +254,12 @@ def decode_carrier(payload: bytes) -> Carrier | None:
         return None
     try:
         return _decode_carrier(memoryview(payload)[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _FAULTS:
         return None
 
 
 def encode_dead(dead: Dead) -> bytes:
-    """The wire form of a dead letter."""
+    """The wire form of a dead letter; `EncodeError` when a value in `extra` has none."""
     return _DEAD_BYTE + _encode(dead)
 
 
@@ -170,10 +268,13 @@ def decode_dead(payload: bytes) -> Dead | None:
     if payload[:1] != _DEAD_BYTE:
         return None
     try:
-        return _decode_dead(memoryview(payload)[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        dead = _decode_dead(memoryview(payload)[1:])
+    except _FAULTS:
         return None
+    return None if any(_nested(value, NESTING) for value in dead.extra.values()) else dead
 
+
+# -- ids and names -----------------------------------------------------------------------------------------
 
 # An own generator, not the module-level one: a program that calls random.seed(0) must not make ids collide.
 _random = Random(os.urandom(32))
