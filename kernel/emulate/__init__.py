@@ -1,0 +1,1 @@
+"""What an adapter lacks, added around it by decorators that speak the Transport port on both sides."""
