@@ -9,7 +9,7 @@ patches first, the originals are asked back from the patcher.
 from __future__ import annotations
 
 import sys
-from _thread import LockType
+from _thread import TIMEOUT_MAX, LockType
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +27,7 @@ allocate_lock: Callable[[], LockType] = original("_thread", "allocate_lock")
 start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
 get_ident: Callable[[], int] = original("_thread", "get_ident")
 sleep: Callable[[float], None] = original("time", "sleep")
+monotonic: Callable[[], float] = original("time", "monotonic")
 #: An unbounded queue whose `put` may be called from a signal handler; `get(timeout=...)` raises `queue.Empty`.
 SimpleQueue: Any = original("_queue", "SimpleQueue")
 
@@ -45,29 +46,43 @@ class Signal:
         self._lock = allocate_lock()
         self._lock.acquire()
 
+    # Invariant between calls: the lock is free whenever the flag is up and somebody waits. Every method may be cut
+    # short anywhere by a handler that calls `set`, so each one looks at the flag again after it took the lock.
+
     def set(self) -> None:
-        """Raise the flag; idempotent."""
+        """Raise the flag; idempotent. From any thread and from a signal handler, also one that interrupts a `set`."""
         self._set = True
-        try:
-            self._lock.release()
-        except RuntimeError:
-            pass  # the waiter has been told already
+        self._free()
 
     def clear(self) -> None:
-        """Lower the flag."""
+        """Lower the flag. A `set` at the same moment wins or loses as a whole, and is never half lost."""
         self._set = False
-        self._lock.acquire(blocking=False)
+        if self._lock.acquire(blocking=False) and self.is_set():
+            self._free()  # taken from a `set` that came in between: a waiter must still see it
 
     def is_set(self) -> bool:
         """Whether the flag is up."""
         return self._set
 
     def wait(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the flag; returns whether it is up. One waiter at a time."""
-        if not self._set and timeout > 0 and self._lock.acquire(timeout=timeout):
-            # Leave the lock free while the flag is up, so that the next wait returns at once too.
-            self.set() if self._set else None
+        """Wait up to `timeout` seconds (inf: for ever) for the flag; returns whether it is up."""
+        if self._set or timeout <= 0:
+            return self._set
+        until = monotonic() + timeout
+        while self._lock.acquire(timeout=min(timeout, TIMEOUT_MAX)):
+            if self._set:
+                self._free()  # the next wait, and another waiter, find it free too
+                return True
+            timeout = until - monotonic()  # left free by a flag that is down again
+            if timeout <= 0:
+                break
         return self._set
+
+    def _free(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # free already
 
 
 class Thread:
@@ -79,12 +94,17 @@ class Thread:
         self._target = target
         self._failed = failed
         self._done = Signal()
+        self._started = False
 
     def start(self) -> None:
-        """Start it, once."""
+        """Start it, once; `RuntimeError` for a second time or when the system has no thread left."""
+        if self._started:
+            raise RuntimeError(f"thread {self.name} was started before")
+        self._started = True
         self.ident = start_new_thread(self._run, ())
 
     def _run(self) -> None:
+        self.ident = get_ident()
         try:
             self._target()
         except BaseException as error:
