@@ -42,6 +42,9 @@ class Ports:
     #: URL of the schedule store: long delays, parked messages, periodic entries.
     schedules: str = ""
 
+    def __repr__(self) -> str:
+        return f"Ports({', '.join(f'{each.name}={_masked(getattr(self, each.name))!r}' for each in fields(self))})"
+
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
@@ -283,11 +286,10 @@ def _read_file(path: Path, needed: bool) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             table: Any = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    found = table.get("tool", {}).get("kernel")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or f'not TOML: {error}'}") from None
+    tool = table.get("tool")
+    found = tool.get("kernel") if isinstance(tool, dict) else None
     if found is None and path.name != "pyproject.toml":
         found = table
     if found is None and needed:
@@ -367,8 +369,7 @@ def _fit(value: Any, kind: type) -> tuple[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    shown = repr(_masked(value))
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return repr(_masked(value))[:80]
 
 
 # -- secrets -----------------------------------------------------------------------------------------------

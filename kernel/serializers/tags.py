@@ -15,7 +15,7 @@ from uuid import UUID
 from kernel.errors import DecodeError, EncodeError
 
 #: Containers inside of each other; see `kernel.serializers.json_`.
-MAX_DEPTH = 200
+MAX_DEPTH = 100
 
 
 class _Refused(Exception):
