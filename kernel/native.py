@@ -70,7 +70,7 @@ class Signal:
             return self._set
         until = monotonic() + timeout
         while self._lock.acquire(timeout=min(timeout, TIMEOUT_MAX)):
-            if self._set:
+            if self.is_set():
                 self._free()  # the next wait, and another waiter, find it free too
                 return True
             timeout = until - monotonic()  # left free by a flag that is down again
