@@ -46,20 +46,29 @@ def application(path: str) -> Kernel:
     return _attribute(module, name, attribute) if attribute else _only(module, name)
 
 
-def obvious() -> str:
+def obvious(needed: bool = True) -> str:
     """The application of the working directory when nobody named one: the only obvious module that is there.
 
-    `ConfigError` when there is none or more than one.
+    A module counts when its text mentions kernel; it is not imported, because an `app.py` may be anything.
+    `ConfigError` when there are several, and where one is `needed` when there is none, else "" then.
     """
-    there = [name for name in OBVIOUS if any(map(os.path.isfile, (f"{name}.py", os.path.join(name, "__init__.py"))))]
-    if len(there) == 1:
-        return there[0]
-    if there:
+    there = [name for name in OBVIOUS if any(map(_mentions_kernel, (f"{name}.py", os.path.join(name, "__init__.py"))))]
+    if len(there) > 1:
         raise ConfigError(f"which application? {' and '.join(there)} are here: name one with --app, or set KERNEL_APP")
-    raise ConfigError(
-        f"no application: name one with --app module:attribute or KERNEL_APP, "
-        f"or run this where {', '.join(f'{name}.py' for name in OBVIOUS[:-1])} or {OBVIOUS[-1]}.py is"
-    )
+    if needed and not there:
+        raise ConfigError(
+            "no application: name one with --app module:attribute or KERNEL_APP, "
+            "or run this where kernel_app.py, app.py or tasks.py has one"
+        )
+    return there[0] if there else ""
+
+
+def _mentions_kernel(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return b"kernel" in file.read()
+    except OSError:
+        return False
 
 
 # -- modules -----------------------------------------------------------------------------------------------

@@ -1,0 +1,303 @@
+"""Dead letters: what could not be run, read and sent again without losing any of it.
+
+A letter is a dead frame that a worker wrote, or a raw frame that a broker moved by itself. Looking is done by `peek`;
+sending again and purging take letters under a lease, and what does not match is given back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from kernel import envelope as wire
+from kernel.envelope import Envelope, dead_queue, decode, decode_dead, encode
+from kernel.errors import DecodeError, PartialSend, PortError, Unsupported
+from kernel.ports import Commits, Delivery, Extends, Inspects, Outgoing, Transport
+
+#: Letters taken from the transport in one call.
+BATCH = 100
+#: Letters that a search looks through at most, from the oldest on.
+SEARCHED = 100_000
+#: Of a lease, the part after which letters that are held back are renewed.
+RENEW_AT = 1 / 3
+
+#: As `envelope.DeadKind`, and "moved" for a frame that a broker moved by itself.
+Kind = Literal["failed", "unprocessable", "moved"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One dead letter, decoded as far as it goes."""
+
+    #: The message that died, verbatim.
+    payload: bytes
+    #: The queue it came from and a requeue sends it to.
+    queue: str
+    kind: Kind
+    reason: str
+    #: The last error as text, mostly a traceback; "" for none.
+    error: str = ""
+    #: Recorded starts; 0 when unknown.
+    deliveries: int = 0
+    #: Wall clock of the first sending and of its death; 0.0 when unknown.
+    first_at: float = 0.0
+    last_at: float = 0.0
+    priority: int = 0
+    #: The call, None when the payload is none that this release can read.
+    envelope: Envelope | None = None
+
+    @property
+    def id(self) -> str:
+        """Id of the task, "" when the payload is no call."""
+        return self.envelope.id if self.envelope is not None else ""
+
+    @property
+    def task(self) -> str:
+        """Name of the task, "" when the payload is no call."""
+        return self.envelope.task if self.envelope is not None else ""
+
+    @property
+    def summary(self) -> str:
+        """The error in one line: of a traceback, the line that names the exception."""
+        lines = [line for line in self.error.splitlines() if line.strip()]
+        frames = [index for index, line in enumerate(lines) if line.startswith("  ")]
+        after = frames[-1] + 1 if frames else 0
+        # A note may be indented too; then no line follows and the first unindented one from the end names it.
+        named = lines[after] if after < len(lines) else next((line for line in reversed(lines) if line[0] != " "), "")
+        return named.strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Which letters are meant; every condition that is not empty must hold."""
+
+    #: Task ids.
+    ids: frozenset[str] = frozenset()
+    #: Name of the task, or a pattern such as "shop.*".
+    task: str = ""
+    kind: Kind | Literal[""] = ""
+    #: Part of the error or of the reason.
+    error: str = ""
+
+    def __call__(self, letter: Letter) -> bool:
+        """Whether this letter is meant."""
+        return (
+            (not self.ids or letter.id in self.ids)
+            and (not self.task or fnmatchcase(letter.task, self.task))
+            and (not self.kind or letter.kind == self.kind)
+            and (not self.error or self.error in letter.error or self.error in letter.reason)
+        )
+
+
+#: Every letter.
+ALL = Match()
+
+
+class DeadLetters:
+    """The dead letters of one queue."""
+
+    def __init__(self, transport: Transport, queue: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`queue` is the queue that the letters came from."""
+        self.queue = queue
+        self.name = dead_queue(queue)
+        self._transport = transport
+        self._monotonic = monotonic
+
+    def list(self, match: Match = ALL, limit: int = BATCH) -> Sequence[Letter]:
+        """Up to `limit` matching letters, the oldest first; nothing is taken. `Unsupported` without `peek`."""
+        transport = self._transport
+        if not isinstance(transport, Inspects) or not transport.features.inspect:
+            raise Unsupported(f"this transport cannot show what is in {self.name} without taking it")
+        seen = transport.peek(self.name, limit if match == ALL else SEARCHED)
+        letters = (read_letter(payload, self.queue) for payload in seen)
+        return [letter for letter in letters if match(letter)][:limit]
+
+    def find(self, task_id: str) -> Sequence[Letter]:
+        """The letters of one task, mostly one. `Unsupported` without `peek`."""
+        return self.list(Match(ids=frozenset((task_id,))), SEARCHED)
+
+    def requeue(self, match: Match = ALL, limit: int = 0) -> int:
+        """Send matching letters to their queues again and return how many; `limit` 0 for all of them.
+
+        Each is sent before it is taken away, so one that is sent and then not taken away (the process dies in
+        between) is there twice, and none is lost. `PortError` when some cannot be sent: they stay.
+        """
+        return self._take(match, limit, lambda letter: [revive(letter)])
+
+    def purge(self, match: Match = ALL, limit: int = 0) -> int:
+        """Delete matching letters and return how many; `limit` 0 for all of them."""
+        transport = self._transport
+        if match == ALL and not limit and isinstance(transport, Inspects) and transport.features.inspect:
+            return transport.purge(self.name)
+        return self._take(match, limit, lambda letter: [])
+
+    def _take(self, match: Match, limit: int, sends: Callable[[Letter], Sequence[Outgoing]]) -> int:
+        """Settle matching letters with what they cause; the others are held back, and released at the end.
+
+        Released at once, the next `receive` would get the same ones again.
+        """
+        held = Held(self._transport, self._monotonic)
+        done = 0
+        try:
+            for batch in received(self._transport, self.name, held):
+                wanted: list[tuple[Delivery, Sequence[Outgoing]]] = []
+                for delivery in batch:
+                    letter = read_letter(delivery.payload, self.queue)
+                    if match(letter) and (not limit or done + len(wanted) < limit):
+                        wanted.append((delivery, sends(letter)))
+                    else:
+                        held.add(delivery)
+                done += settle(self._transport, wanted, held)
+                if limit and done >= limit:
+                    break
+        finally:
+            held.release()
+        return done
+
+
+# -- letters -----------------------------------------------------------------------------------------------
+
+
+def read_letter(payload: bytes, queue: str) -> Letter:
+    """The letter in a frame found among the dead letters of `queue`. Total: any bytes are a letter."""
+    dead = decode_dead(payload)
+    if dead is None:
+        envelope = _envelope(payload)
+        extra = envelope.extra if envelope is not None else {}
+        return Letter(
+            payload=payload,
+            queue=extra.get(wire.HOME) or queue,
+            kind="moved",
+            reason="moved here by the broker",
+            first_at=envelope.sent_at if envelope is not None else 0.0,
+            priority=extra.get(wire.PRIORITY, 0),
+            envelope=envelope,
+        )
+    return Letter(
+        payload=dead.payload,
+        queue=dead.queue or queue,
+        kind=dead.kind,
+        reason=dead.reason,
+        error=dead.error,
+        deliveries=dead.deliveries,
+        first_at=dead.first_at,
+        last_at=dead.last_at,
+        priority=dead.priority,
+        envelope=_envelope(dead.payload),
+    )
+
+
+def _envelope(payload: bytes) -> Envelope | None:
+    try:
+        return decode(payload)
+    except DecodeError:
+        return None
+
+
+#: What belongs to the life that has ended: its start time, the detours it took.
+_OVER = frozenset((wire.ETA, wire.HOP, wire.UNKNOWN_SINCE))
+
+
+def revive(letter: Letter, now: Callable[[], float] = time.time) -> Outgoing:
+    """The message that sends a letter to its queue again: one generation higher, with all its retries ahead.
+
+    An expiry that has passed is taken off, because whoever sends it again wants it run. A payload that is no call
+    goes back as it is: a newer worker may know what it is.
+    """
+    envelope = letter.envelope
+    if envelope is None:
+        return Outgoing(letter.queue, letter.payload, letter.priority)
+    extra = {key: value for key, value in envelope.extra.items() if key not in _OVER}
+    if extra.get(wire.EXPIRES_AT, now()) <= now():
+        extra.pop(wire.EXPIRES_AT, None)
+    again = envelope.but(attempt=0, generation=envelope.generation + 1, extra=extra)
+    priority = letter.priority or extra.get(wire.PRIORITY, 0)
+    return Outgoing(letter.queue, encode(again), priority, 0.0, extra.get(wire.EXPIRES_AT, 0.0))
+
+
+# -- taking without losing ---------------------------------------------------------------------------------
+
+
+class Held:
+    """Deliveries kept under their leases until they are given back."""
+
+    def __init__(self, transport: Transport, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._transport = transport
+        self._monotonic = monotonic
+        self._deliveries: list[Delivery] = []
+        self._renewed_at = monotonic()
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def add(self, delivery: Delivery) -> None:
+        """Hold one more."""
+        self._deliveries.append(delivery)
+
+    def renew(self) -> None:
+        """Extend the leases when a good part of them is over; does nothing where leases last with the connection."""
+        transport, lease = self._transport, self._transport.features.lease
+        now = self._monotonic()
+        if lease is None or not isinstance(transport, Extends) or now - self._renewed_at < lease * RENEW_AT:
+            return
+        self._renewed_at = now
+        for part in self._parts():
+            transport.extend(part, lease)
+
+    def release(self) -> None:
+        """Give all of them back, the last received first, because a release goes to the front. Idempotent."""
+        self._deliveries.reverse()
+        for part in self._parts():
+            self._transport.release(part)
+        self._deliveries.clear()
+
+    def _parts(self) -> Iterator[list[Delivery]]:
+        size = self._transport.features.max_batch
+        for start in range(0, len(self._deliveries), size):
+            yield self._deliveries[start : start + size]
+
+
+def received(transport: Transport, queue: str, held: Held, timeout: float = 0.2) -> Iterator[list[Delivery]]:
+    """Batches of a queue until it is empty; `held` is kept alive meanwhile."""
+    size = min(BATCH, transport.features.max_batch)
+    while batch := transport.receive([queue], size, timeout):
+        yield batch
+        held.renew()
+
+
+def settle(transport: Transport, pairs: Sequence[tuple[Delivery, Sequence[Outgoing]]], held: Held) -> int:
+    """Send what each delivery causes and acknowledge it, in one step where the transport can, else in this order.
+
+    Returns how many were settled; one whose lease was lost is not counted. Where a send is refused its delivery is
+    held back, the others are settled, and the error is raised.
+    """
+    if not pairs:
+        return 0
+    if transport.features.commit and isinstance(transport, Commits):
+        try:
+            return len(pairs) - len(transport.commit(pairs))
+        except PortError:
+            for delivery, _ in pairs:
+                held.add(delivery)
+            raise
+    sends = [(delivery, send) for delivery, caused in pairs for send in caused]
+    refused: set[int] = set()
+    error: PortError | None = None
+    try:
+        if sends:
+            transport.send([send for _, send in sends])
+    except PartialSend as partial:
+        refused, error = {id(sends[index][0]) for index in partial.errors}, partial
+    except PortError as failure:
+        refused, error = {id(delivery) for delivery, _ in sends}, failure
+    good = [delivery for delivery, _ in pairs if id(delivery) not in refused]
+    for delivery, _ in pairs:
+        if id(delivery) in refused:
+            held.add(delivery)
+    lost = len(transport.ack(good)) if good else 0
+    if error is not None:
+        raise error
+    return len(good) - lost
