@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from kernel.clock import Clock
-from kernel.envelope import Dead, dead_queue, encode_dead
+from kernel.envelope import Dead, dead_queue, decode_dead, encode_dead
 from kernel.errors import PartialSend, PortError, Rejected
 from kernel.native import Signal, Thread
 from kernel.ports import Outgoing, Parked, ScheduleStore, Transport
@@ -94,7 +94,8 @@ class DelayPump:
         for index in range(len(batch)):
             sent[index] = index not in errors
         for index, error in errors.items():
-            if isinstance(error, Rejected):
+            # A dead letter that is refused in its turn stays in the store: nothing is better placed to keep it.
+            if isinstance(error, Rejected) and decode_dead(batch[index].payload) is None:
                 self._transport.send([_dead(batch[index], str(error), self._clock.now())])
                 sent[index] = True
         for index, error in errors.items():

@@ -40,7 +40,7 @@ class Unique(Passthrough):
             return self._inner.send(batch)
         keys = _Keys(self._coordination, batch)
         errors = keys.busy()
-        wanted = [index for index in range(len(batch)) if index not in errors and keys.fresh(index)]
+        wanted = [index for index in range(len(batch)) if keys.mine(index) and keys.first(index)]
         try:
             if wanted:
                 self._inner.send([batch[index] for index in wanted])
@@ -70,18 +70,17 @@ class Unique(Passthrough):
             raise error
         indexes = iter(everything)
         spans = [[next(indexes) for _ in sends] for _, sends in batch]
-        fresh = [[outs[index] for index in span if keys.fresh(index)] for span in spans]
+        # Equal keys of two deliveries are both sent: the lease of the one whose message is kept may be the lost one.
+        kept = [[outs[index] for index in span if keys.mine(index)] for span in spans]
         try:
-            lost = super().commit([(delivery, sends) for (delivery, _), sends in zip(batch, fresh, strict=True)])
+            lost = super().commit([(delivery, sends) for (delivery, _), sends in zip(batch, kept, strict=True)])
         except BaseException:
             keys.free(everything)
             raise
         gone = {id(delivery) for delivery in lost}
-        for (delivery, _), span in zip(batch, spans, strict=True):
-            if id(delivery) in gone:
-                keys.free(span)
-            else:
-                keys.confirm(span)
+        stored = [id(delivery) not in gone for delivery, _ in batch]
+        keys.free([index for span, is_stored in zip(spans, stored, strict=True) if not is_stored for index in span])
+        keys.confirm([index for span, is_stored in zip(spans, stored, strict=True) if is_stored for index in span])
         return lost
 
 
@@ -102,10 +101,15 @@ class _Keys:
             owners = coordination.claim([Claim(key, self._owner, UNDERWAY) for key in keys])
             self._owners.update(zip(keys, owners, strict=True))
 
-    def fresh(self, index: int) -> bool:
-        """Whether the message is to be sent: it has no key, or the first of its key, which nobody stored."""
+    def mine(self, index: int) -> bool:
+        """Whether the message is this call's to send: it has no key, or one that nobody else stored or sends."""
         key = self._keys[index]
-        return not key or (self._first[key] == index and self._owners[key] == self._owner)
+        return not key or self._owners[key] == self._owner
+
+    def first(self, index: int) -> bool:
+        """Whether no message before this one in the batch has its key."""
+        key = self._keys[index]
+        return not key or self._first[key] == index
 
     def busy(self) -> dict[int, PortError]:
         """The messages whose key another call is sending right now."""
@@ -117,11 +121,11 @@ class _Keys:
 
     def free(self, indexes: Iterable[int]) -> None:
         """End the claims of messages that may not have been stored."""
-        self._after([self._keys[index] for index in indexes if self._keys[index] and self.fresh(index)], stored=False)
+        self._after([self._keys[index] for index in indexes if self._keys[index] and self.mine(index)], stored=False)
 
     def confirm(self, indexes: Iterable[int]) -> None:
         """Keep the claims of stored messages for the window."""
-        self._after([self._keys[index] for index in indexes if self._keys[index] and self.fresh(index)], stored=True)
+        self._after([self._keys[index] for index in indexes if self._keys[index] and self.mine(index)], stored=True)
 
     def _after(self, keys: list[str], stored: bool) -> None:
         """Second step of the claims. A failure is not the caller's: the messages are where they are, the claims end
