@@ -143,7 +143,7 @@ class Kernel:
     def task(self, *, bind: Literal[True], **options: Unpack[TaskOptions]) -> DeclaresBound: ...
     @overload
     def task(self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
-    def task(self, function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
+    def task(self, function: Any = None, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
         """Declare a task, as `@app.task` or `@app.task(option=...)`; the options are `kernel.task.TaskOptions`."""
         _known(options, TaskOptions, "task")
 

@@ -23,10 +23,16 @@ class Running(Protocol):
     """What a worker tells about the task that it runs."""
 
     envelope: Envelope
-    queue: str
-    #: Earlier deliveries of this message that ended without ack or release; -1: the transport cannot tell.
-    redelivered: int
+    #: Where it runs.
     node: str
+
+    @property
+    def queue(self) -> str:
+        """The queue that it was sent to."""
+
+    @property
+    def redelivered(self) -> int:
+        """Earlier deliveries of this message that ended without ack or release; -1: the transport cannot tell."""
 
     @property
     def task(self) -> Task[..., Any, Any]:

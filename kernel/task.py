@@ -122,8 +122,6 @@ class Task(Generic[P, R, C]):
     (the same, or a coroutine of it).
     """
 
-    __slots__ = ("__doc__", "__wrapped__", "_app", "bind", "function", "name", "options")
-
     def __init__(
         self, function: Callable[..., C], name: str, options: TaskOptions, bind: bool, app: Application | None
     ) -> None:
@@ -187,7 +185,7 @@ class Task(Generic[P, R, C]):
         *,
         countdown: float | None = None,
         eta: datetime | float | None = None,
-        max_retries: int | None | Literal[False] = False,
+        max_retries: int | Literal[False] | None = False,
     ) -> NoReturn:
         """End this run and ask for another one; raises `Retry`, which must not be caught.
 

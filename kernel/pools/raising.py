@@ -12,7 +12,8 @@ def raise_in(ident: int, error: BaseException) -> bool:
     and does not end a blocking call. False when there is no such thread.
     """
     kind = ctypes.py_object(type(error))
-    return ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), kind) == 1
+    reached: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), kind)
+    return reached == 1
 
 
 def withdraw(ident: int) -> None:

@@ -19,7 +19,7 @@ from kernel.envelope import (
     decode_carrier,
     encode_carrier,
 )
-from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, Unsupported
+from kernel.errors import ConfigError, DecodeError, NewerVersion, Unsupported
 from kernel.outcome import Again, Drop, Error, Failed
 from kernel.ports import Delivery, Outgoing, Serializer
 from kernel.task import Task
@@ -36,7 +36,7 @@ FIRST_HOP, LAST_HOP = 1.0, 30.0
 class Admission:
     """What came of one batch of deliveries."""
 
-    __slots__ = ("carried", "ended", "ready", "suspects")
+    __slots__ = ("ended", "ready", "suspects")
 
     def __init__(self) -> None:
         #: Jobs to run.
@@ -45,8 +45,6 @@ class Admission:
         self.suspects: list[Job] = []
         #: Jobs whose outcome is known without running them.
         self.ended: list[Job] = []
-        #: Frames of a newer version: to be sent on as they are.
-        self.carried: list[tuple[Job, Outgoing]] = []
 
 
 class Admit:
@@ -187,8 +185,11 @@ class Admit:
                 self._dead(admission, delivery, held_until, "damaged carrier frame")
                 return
             inner = self._unpacked(carrier)
-            if inner is not None:
-                self._dead_or_again(admission, delivery, carrier, inner, held_until, now)
+            if inner:
+                self._dead(admission, delivery, held_until, f"inside of a carrier: {inner}")
+                return
+            if inner is not None:  # this worker can read it: back to its queue, plain
+                self._onward(admission, delivery, held_until, Outgoing(delivery.queue, carrier.payload))
                 return
         elif not isinstance(error, NewerVersion):
             self._dead(admission, delivery, held_until, str(error))
@@ -199,13 +200,17 @@ class Admit:
             self._dead(admission, Delivery(carrier.payload, delivery.queue, delivery.receipt), held_until, reason)
             return
         onward = encode_carrier(Carrier(carrier.first_at, carrier.hops + 1, carrier.payload))
-        job = self._blank(delivery, BLANK, held_until)
-        job.outcome = Drop("of a newer version: sent on")
         message = Outgoing(delivery.queue, onward, not_before=now + _hop_wait(carrier.hops))
-        admission.carried.append((job, message))
+        self._onward(admission, delivery, held_until, message)
+
+    def _onward(self, admission: Admission, delivery: Delivery, held_until: float, message: Outgoing) -> None:
+        job = self._blank(delivery, BLANK, held_until)
+        job.outcome = Drop("sent on")
+        job.onward = message
+        admission.ended.append(job)
 
     def _unpacked(self, carrier: Carrier) -> str | None:
-        """Why the frame inside of a carrier does not need carrying any more; None when it still does."""
+        """What is wrong with the frame in a carrier, "" when it can be read here; None when it still cannot be."""
         try:
             decode(carrier.payload)
         except NewerVersion:
@@ -213,23 +218,6 @@ class Admit:
         except DecodeError as error:
             return str(error)
         return ""
-
-    def _dead_or_again(
-        self,
-        admission: Admission,
-        delivery: Delivery,
-        carrier: Carrier,
-        reason: str,
-        held_until: float,
-        now: float,
-    ) -> None:
-        """A carried frame that this worker can read goes back to its queue plain; a damaged one is dead."""
-        if reason:
-            self._dead(admission, delivery, held_until, f"inside of a carrier: {reason}")
-            return
-        job = self._blank(delivery, BLANK, held_until)
-        job.outcome = Drop("unpacked")
-        admission.carried.append((job, Outgoing(delivery.queue, carrier.payload)))
 
     def _misfit(
         self,
@@ -281,8 +269,3 @@ def check_limits(plans: Iterable[Plan], lease_total: float, killable: bool, pool
                 f"task {plan.name} has a hard limit, which the {pool} pool can only keep in a process of its own: "
                 f"run it with `kernel worker`"
             )
-
-
-def unknown_task(name: str) -> UnknownTask:
-    """The error for a call of a task that does not exist here."""
-    return UnknownTask(f"no task is called {name!r} here")

@@ -27,6 +27,9 @@ class Hand:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def __contains__(self, job: Job) -> bool:
+        return job in self._jobs
+
     def add(self, jobs: Iterable[Job]) -> None:
         """These are ours now."""
         self._jobs.update(jobs)
@@ -38,6 +41,16 @@ class Hand:
     def jobs(self) -> list[Job]:
         """A copy."""
         return list(self._jobs)
+
+    def release(self, jobs: Sequence[Job]) -> None:
+        """Give jobs back to their queue. Where that fails their leases run out, which comes to the same later."""
+        deliveries = [job.delivery for job in jobs if not job.acked]
+        try:
+            for start in range(0, len(deliveries), self._transport.features.max_batch):
+                self._transport.release(deliveries[start : start + self._transport.features.max_batch])
+        except PortError as error:
+            log.warning("%d tasks could not be given back, their leases will run out: %s", len(deliveries), error)
+        self.remove(jobs)
 
     def extend(self, jobs: Sequence[Job], lease: float | None = None) -> None:
         """Renew leases; a job whose lease is gone is marked lost. An outage is left to the next try."""

@@ -9,7 +9,7 @@ import msgspec
 from kernel import envelope as wire
 from kernel.envelope import Envelope
 from kernel.outcome import Entry, Outcome
-from kernel.ports import Delivery
+from kernel.ports import Delivery, Outgoing
 from kernel.ports.results import Rank
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Job(msgspec.Struct, eq=False):
     outcome: Outcome | None = None
     #: A record that stands instead of what this execution came to.
     standing: Entry | None = None
+    #: A message that goes on instead of this one, as it is.
+    onward: Outgoing | None = None
     #: Acknowledged already.
     acked: bool = False
     #: Its lease is known to be lost: it must change nothing any more.

@@ -49,6 +49,7 @@ class Outlet:
         self._ended: deque[Job] = deque()
         self._lock = allocate_lock()
         self._most = transport.features.max_batch
+        self._commit = transport.commit if transport.features.commit and isinstance(transport, Commits) else None
         self._held: list[Job] = []
         self._held_until = 0.0
         self._store_outage = Outage("the result store", clock)
@@ -56,6 +57,8 @@ class Outlet:
         self._arrived = Signal()
         self._stopping = False
         self._thread: Thread | None = None
+        #: Mean runtime of a task here in seconds, recent ones counting more; 0.0 before the first.
+        self.mean = 0.0
         #: Takes an ended job: the plain method of a deque where `flush` is called after each batch, because it is
         #: called once per task.
         self.put: Callable[[Job], None] = self._ended.append
@@ -135,16 +138,18 @@ class Outlet:
                 releases.append(job)
                 continue
             acks.append(job)
-            if entry is not None and entry.state != "SUCCESS":
+            if job.onward is not None:
+                sends[job] = [job.onward]
+            elif entry is not None and entry.state != "SUCCESS":
                 caused = sends_of(job, entry, now)
                 if caused:
                     sends[job] = caused
             elif type(outcome) is Again and outcome.hop:
                 sends[job] = [hop(job, outcome.at, outcome.since)]
         done = self._publish(acks, sends, monotonic)
-        if releases:
-            done += self._release(releases)
         self._hand.remove(done)
+        if releases:
+            self._hand.release(releases)
         self._measure(done)
         self._settled(done)
 
@@ -241,9 +246,8 @@ class Outlet:
         """Send and acknowledge; returns the jobs that are through, lost ones included."""
         open_acks = [job for job in acks if not job.acked]
         try:
-            if sends and self._transport.features.commit and isinstance(self._transport, Commits) and len(open_acks) == len(acks):
-                pairs = [(job.delivery, sends.get(job, ())) for job in acks]
-                lost = self._transport.commit(pairs)
+            if sends and self._commit is not None and len(open_acks) == len(acks):
+                lost = self._commit([(job.delivery, sends.get(job, ())) for job in acks])
             else:
                 if sends:
                     acks, open_acks = self._send(acks, open_acks, sends)
@@ -276,13 +280,6 @@ class Outlet:
                 acks = [job for job in acks if job not in again]
                 open_acks = [job for job in open_acks if job not in again]
         return acks, open_acks
-
-    def _release(self, releases: list[Job]) -> list[Job]:
-        try:
-            self._transport.release([job.delivery for job in releases if not job.acked])
-        except PortError as error:
-            log.warning("%d tasks could not be given back, their leases will run out: %s", len(releases), error)
-        return releases
 
     def _hold(self, jobs: list[Job], wait: float) -> None:
         """Keep jobs until a port is back; their leases are renewed meanwhile."""
@@ -332,10 +329,15 @@ class Outlet:
         return False
 
     def _measure(self, done: list[Job]) -> None:
-        """Learn how long each task takes, for the prefetch."""
+        """Learn how long each task takes, and tasks on the whole, for the prefetch."""
+        total, count = 0.0, 0
         for job in done:
             if job.ended_at:
                 plan = job.plan
                 runtime = job.ended_at - job.started_at
                 plan.mean = plan.mean + (runtime - plan.mean) * WEIGHT if plan.mean else runtime
-
+                total += runtime
+                count += 1
+        if count:
+            share = min(0.5, count * WEIGHT)
+            self.mean = self.mean + (total / count - self.mean) * share if self.mean else total / count

@@ -116,7 +116,9 @@ class Runner:
         if job.returned:
             return Failed(_unserialisable(job, error))
         if isinstance(error, Cancelled):
-            lost = Failed(describe(WorkerLost("the worker stopped while the task ran, after its early acknowledgement")))
+            lost = Failed(
+                describe(WorkerLost("the worker stopped while the task ran, acknowledged early"))
+            )
             return lost if job.acked else GiveBack()
         if isinstance(error, Retry):
             return self._retry(job, error.cause, error)
@@ -160,9 +162,7 @@ def allowed_retries(job: Job, asked: Retry | None) -> int | None:
     return job.plan.retry.max_retries
 
 
-def _retry_at(
-    policy: RetryPolicy, asked: Retry | None, attempt: int, now: float, chance: Callable[[], float]
-) -> float:
+def _retry_at(policy: RetryPolicy, asked: Retry | None, attempt: int, now: float, chance: Callable[[], float]) -> float:
     if asked is not None and asked.eta is not None:
         return asked.eta
     if asked is not None and asked.countdown is not None:

@@ -1,0 +1,220 @@
+"""Asks the pool for demand, receives that many messages and hands on what may run."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from kernel import envelope as wire
+from kernel.clock import Clock
+from kernel.config import Worker as Settings
+from kernel.errors import PortError, Unavailable
+from kernel.hooks import Hooks
+from kernel.native import Signal
+from kernel.outcome import Error, Failed
+from kernel.policy import prefetch
+from kernel.ports import Delivery, Pool, Transport, Wakes
+from kernel.steady import Outage
+from kernel.worker.admit import Admit
+from kernel.worker.hand import Hand
+from kernel.worker.job import Job
+from kernel.worker.outlet import Outlet
+from kernel.worker.starts import Starts
+from kernel.worker.turns import Turns
+
+log = logging.getLogger("kernel.worker")
+
+#: Longest wait for a message, in seconds: how late a stop is noticed where the transport cannot be woken.
+PATIENCE = 1.0
+#: Seconds for which nothing is received after suspects were given back, so that another process has them.
+STAND_BACK = 0.25
+#: While a suspect runs nothing else is taken in for so long, in seconds: most of those that kill do it at once.
+ALONE_FOR = 1.0
+
+
+class Intake:
+    """The loop of a worker. It runs where the pool says, and alone calls `receive`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        pool: Pool,
+        admit: Admit,
+        outlet: Outlet,
+        hand: Hand,
+        starts: Starts,
+        settings: Settings,
+        hooks: Hooks,
+        clock: Clock,
+        nudge: Callable[[], None],
+    ) -> None:
+        """`nudge` wakes the housekeeper when jobs wait that it may have to give back."""
+        self._transport = transport
+        self._pool = pool
+        self._admit = admit
+        self._outlet = outlet
+        self._hand = hand
+        self._starts = starts
+        self._settings = settings
+        self._hooks = hooks
+        self._clock = clock
+        self._nudge = nudge
+        self._turns = Turns(settings.queues, settings.strict)
+        self._outage = Outage("the transport", clock)
+        self._suspects: deque[Job] = deque()
+        self._suspect: Job | None = None
+        self._patience = min(PATIENCE, hand.lease / 4)
+        self._most = min(settings.prefetch_max, transport.features.max_batch)
+        self.stopping = Signal()
+        #: Set by the housekeeper while running tasks last: nothing is fetched ahead of them.
+        self.stalled = False
+
+    @property
+    def queues(self) -> list[str]:
+        """The names of the queues."""
+        return self._turns.names
+
+    def stop(self) -> None:
+        """End the loop soon. Safe in a signal handler."""
+        self.stopping.set()
+        if self._transport.features.wake and isinstance(self._transport, Wakes):
+            self._transport.wake()
+
+    def loop(self) -> None:
+        """Receive and submit until `stop`."""
+        stopping = self.stopping
+        while not stopping.is_set():
+            room = self._room()
+            if room > 0:
+                deliveries = self._receive(min(room, self._most))
+                if deliveries:
+                    self._take(deliveries)
+        self.give_back(self.recall())
+
+    def _room(self) -> int:
+        """How many messages to ask for now: what runs at once, and what fits in a moment behind it."""
+        if self._outlet.held >= self._settings.prefetch_max:
+            self._hand.pause(0.1)  # a port is away and enough waits for it: take in nothing more
+            return 0
+        pool = self._pool
+        window = self._settings.prefetch_for * pool.slots
+        buffer = 0 if self.stalled else prefetch(self._outlet.mean, window, self._most)
+        return pool.demand(buffer, PATIENCE)
+
+    def _receive(self, limit: int) -> list[Delivery]:
+        try:
+            deliveries = self._transport.receive(self._turns.next(), limit, self._patience)
+            if self._outage.away:
+                self._outage.worked()
+            return deliveries
+        except Unavailable as error:
+            if not self.stopping.is_set():
+                self._hand.pause(self._outage.failed(error))
+        except PortError as error:
+            if not self.stopping.is_set():
+                log.error("receiving from %s was refused: %s", ", ".join(self.queues), error)
+                self._hand.pause(PATIENCE)
+        return []
+
+    def _take(self, deliveries: list[Delivery]) -> None:
+        # The lease began at some moment of the call just ended; the earliest one that is safe to count from.
+        held_until = self._clock.monotonic() - self._patience + self._hand.lease
+        admission = self._admit.admit(deliveries, held_until)
+        ready, suspects, ended = admission.ready, admission.suspects, admission.ended
+        for jobs in (ready, suspects, ended):
+            self._hand.add(jobs)
+        if self._hooks.received:
+            told = [(job.envelope, job.delivery.queue) for job in ready + suspects]
+            for hook in self._hooks.received:
+                hook(told)
+        inline = self._pool.features.inline
+        for job in ended:
+            self._outlet.put(job)
+        if ready:
+            self._submit(self._fitting(ready))
+        if inline:
+            self._outlet.flush()
+        if suspects:
+            self._suspects.extend(suspects)
+        while self._suspects and not self.stopping.is_set():
+            self._run_suspect()
+
+    def _submit(self, jobs: list[Job]) -> None:
+        if len(jobs) > 1 or self._pool.features.inline:
+            self._nudge()
+        self._pool.submit(jobs)
+
+    def _fitting(self, jobs: list[Job]) -> list[Job]:
+        """What runs within the prefetch window by the measured runtimes; the rest goes back at once."""
+        window = self._settings.prefetch_for
+        budget = window * self._pool.slots
+        if sum([job.plan.mean or window for job in jobs]) <= budget:
+            return jobs
+        spent = 0.0
+        for index, job in enumerate(jobs):
+            if spent >= budget and index >= self._pool.slots:
+                self.give_back(jobs[index:])
+                return jobs[:index]
+            spent += job.plan.mean or window
+        return jobs
+
+    # -- suspects ------------------------------------------------------------------------------------------
+
+    def _run_suspect(self) -> None:
+        """Run the next suspect with nothing unstarted or unflushed beside it, and never two at a time."""
+        if self._suspect is not None and self._suspect in self._hand:
+            self.give_back(self._recall_suspects())
+            self._hand.pause(STAND_BACK)
+            return
+        job = self._suspects.popleft()
+        self.give_back(self._pool.recall(self._most))
+        self._outlet.flush()
+        if job.lost or job not in self._hand:
+            return
+        if not self._may_start(job):
+            self._outlet.put(job)
+            self._outlet.flush()
+            return
+        self._suspect = job
+        self._nudge()
+        self._pool.submit([job])
+        if self._pool.features.inline:
+            self._outlet.flush()
+            return
+        deadline = self._clock.monotonic() + ALONE_FOR
+        while job in self._hand and self._clock.monotonic() < deadline and not self.stopping.is_set():
+            self._hand.pause(0.005)
+
+    def _may_start(self, job: Job) -> bool:
+        """Record the start of a suspect; False when its outcome is known already or it was started too often."""
+        if job.store and not self._outlet.mark_started(job):
+            return False
+        allowed = int(job.envelope.extra.get(wire.MAX_DELIVERIES, job.plan.max_deliveries))
+        starts = self._starts.record(job)
+        if starts <= allowed:
+            return True
+        reason = f"started {starts} times and ended its worker each time"
+        log.error("task %s[%s] goes to the dead letters: %s", job.envelope.task, job.envelope.id, reason)
+        job.outcome = Failed(Error("kernel.errors.WorkerLost", reason), "failed", reason)
+        return False
+
+    # -- giving back ---------------------------------------------------------------------------------------
+
+    def recall(self) -> list[Job]:
+        """Everything in this process that has not started. Any thread."""
+        return self._pool.recall(1 << 30) + self._recall_suspects()
+
+    def _recall_suspects(self) -> list[Job]:
+        jobs: list[Job] = []
+        while self._suspects:
+            try:
+                jobs.append(self._suspects.pop())
+            except IndexError:
+                break
+        return jobs
+
+    def give_back(self, jobs: Sequence[Job]) -> None:
+        """Release jobs that have not started. Any thread."""
+        if jobs:
+            self._hand.release(jobs)

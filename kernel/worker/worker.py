@@ -1,0 +1,278 @@
+"""One worker process: Intake, Runner in a Pool, Outlet, Housekeeper, wired in one constructor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from kernel import discovery
+from kernel.app import Kernel
+from kernel.current import set_current_app
+from kernel.envelope import dead_queue
+from kernel.errors import Unavailable
+from kernel.hooks import Settled
+from kernel.logs import log_finished, wants_finished
+from kernel.native import Signal
+from kernel.outcome import Again, Drop, Failed, Ok
+from kernel.steady import Outage
+from kernel.worker.admit import Admit, check_limits
+from kernel.worker.hand import Hand
+from kernel.worker.housekeeper import Housekeeper
+from kernel.worker.intake import Intake
+from kernel.worker.job import Job
+from kernel.worker.outlet import Outlet
+from kernel.worker.plan import Plan
+from kernel.worker.runner import Cancelled, Runner
+from kernel.worker.seat import ExitCode, NoSeat, Seat, State
+from kernel.worker.starts import Starts
+
+log = logging.getLogger("kernel.worker")
+
+#: Lease of a transport whose messages are held as long as its connection lives, for the arithmetic; seconds.
+FOREVER = 1e9
+#: Solo settles at the latest after so many seconds of running one short task after the other.
+FLUSH_AFTER = 0.02
+#: Seconds that the last steps of a stop have.
+LAST_STEPS = 5.0
+
+
+class Worker:
+    """Runs the tasks of an application until it is told to stop."""
+
+    def __init__(self, app: Kernel, seat: Seat | None = None, supervised: bool = False) -> None:
+        """Open the ports and wire the parts. `supervised`: somebody starts a new process when this one ends.
+
+        ConfigError for what can never work; `Unavailable` when a service is away.
+        """
+        set_current_app(app)
+        self.app = app
+        settings, tasks, clock = app.config.worker, app.config.tasks, app.clock
+        self.settings = settings
+        self.node = f"{platform.node()}:{os.getpid()}"
+        self.seat: Seat = seat or NoSeat()
+        self._supervised = supervised
+        self.pool = discovery.pool(settings.pool, settings.concurrency)
+        self.ports = ports = app.ports
+        self.transport = transport = ports.transport
+        self._stop_signal = Signal()
+        self._nap = Signal()
+        self._quitting = False
+        self._failure: BaseException | None = None
+        self._recycling = False
+        self._clock = clock
+        self._flush_at = 0.0
+        self.abandoned: list[Job] = []
+        lease = transport.features.lease
+        self.hand = Hand(transport, clock, FOREVER if lease is None else lease, self._pause)
+        self.outlet = Outlet(transport, ports.results, self.hand, clock, self._settled)
+        self.runner = Runner(clock, self._done, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at)
+        self.admit = Admit(
+            lambda: app.tasks,
+            tasks,
+            settings.unknown_for,
+            clock,
+            self.node,
+            self._complete,
+            ports.results is not None,
+            self.pool.features.native_async,
+        )
+        self.intake = Intake(
+            transport,
+            self.pool,
+            self.admit,
+            self.outlet,
+            self.hand,
+            Starts(ports.coordination, self.node),
+            settings,
+            app.hooks,
+            clock,
+            lambda: self.housekeeper.nudge(),
+        )
+        self.housekeeper = Housekeeper(
+            self.pool,
+            self.runner,
+            self.intake,
+            self.outlet,
+            self.hand,
+            self.seat,
+            settings,
+            clock,
+            self.recycle,
+            lambda: os._exit(ExitCode.HARD_LIMIT),
+        )
+
+    def _complete(self, plan: Plan) -> None:
+        plan.bind(self.app.hooks.wrapped)
+        if plan.coroutine and not self.pool.features.native_async:
+            plan.bridge(self.pool.block_on)
+
+    def _pause(self, seconds: float) -> None:
+        """Sleep, but not long once the worker is told to stop."""
+        self._nap.wait(min(seconds, 0.02) if self._stop_signal.is_set() else seconds)
+
+    # -- lifecycle -----------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until `stop`; returns the exit status. What a part of the worker raises ends it and is raised here."""
+        self._boot()
+        inline = self.pool.features.inline
+        self.pool.start(self.runner.run, self.runner.arun)
+        if not inline:
+            self.outlet.start(self._failed)
+        self.housekeeper.start(self._failed)
+        for pump in self.ports.completed.pumps:
+            pump.start()
+        self.app.hooks.manager.hook.kernel_worker_start(worker=self)
+        self.seat.state = State.READY
+        try:
+            self.pool.serve(self._work)
+        finally:
+            self._close()
+        if self._failure is not None:
+            raise self._failure
+        return ExitCode.RECYCLE if self._recycling else ExitCode.OK
+
+    def _boot(self) -> None:
+        for name in self.app.tasks:
+            self.admit.plan(name)
+        plans = [plan for name in self.app.tasks if (plan := self.admit.plan(name))]
+        features = self.pool.features
+        killable = self._supervised or features.native_async or features.green
+        check_limits(plans, self.transport.features.lease_total, killable, self.settings.pool)
+        queues = self.intake.queues
+        outage = Outage("the transport", self._clock)
+        while True:
+            try:
+                self.transport.declare([*queues, *map(dead_queue, queues)])
+                outage.worked()
+                return
+            except Unavailable as error:
+                wait = outage.failed(error)
+                self.seat.beat_at = self._clock.monotonic()
+                if self._stop_signal.is_set():
+                    raise
+                self._pause(wait)
+
+    def _work(self) -> None:
+        """What the pool serves: take in, then let what runs come to its end."""
+        self.intake.loop()
+        self._drain()
+
+    def _drain(self) -> None:
+        self.seat.state = State.DRAINING
+        deadline = self._clock.monotonic() + self.settings.grace
+        cancelled = False
+        while self.runner.active:
+            now = self._clock.monotonic()
+            if (self._quitting or now >= deadline) and not cancelled:
+                cancelled = True
+                deadline = min(deadline, now) + 1.0
+                self._cancel()
+            elif cancelled and now >= deadline:
+                return
+            self._nap.wait(0.01)
+
+    def _cancel(self) -> None:
+        """Raise in everything that runs; what is reached is given back."""
+        for job in list(self.runner.active):
+            self.pool.interrupt(job, Cancelled("the worker stops"))
+
+    def _close(self) -> None:
+        self.abandoned = [job for job in self.pool.stop(0.5) if job.outcome is None]
+        self.outlet.stop(LAST_STEPS)
+        self.housekeeper.stop(LAST_STEPS)
+        left = [job for job in self.hand.jobs() if not job.acked]
+        if left:
+            log.warning("%d tasks did not end in time: they are given back and run again", len(left))
+            self.hand.release(left)
+        for pump in self.ports.completed.pumps:
+            pump.stop(LAST_STEPS)
+        self.app.hooks.manager.hook.kernel_worker_stop(worker=self)
+        self.app.close()
+
+    def stop(self) -> None:
+        """Drain: take in nothing more, let what runs end within `grace` seconds. Safe in a signal handler."""
+        self.intake.stop()
+        self._stop_signal.set()
+
+    def quit(self) -> None:
+        """Stop now: cancel what runs and give it back. Safe in a signal handler."""
+        self._quitting = True
+        self.stop()
+        if self.pool.features.inline:
+            self._cancel()
+
+    def recycle(self, reason: str) -> None:
+        """Drain and exit so that the supervisor starts a new process in place of this one."""
+        if not self._recycling:
+            self._recycling = True
+            log.info("this process is replaced: %s", reason)
+            self.stop()
+
+    def handle_signals(self) -> None:
+        """TERM drains, a second TERM or QUIT cancels and gives back. To be called on the main thread."""
+
+        def drain(number: int, frame: Any) -> None:
+            self.quit() if self._stop_signal.is_set() and not self._recycling else self.stop()
+
+        signal.signal(signal.SIGTERM, drain)
+        if hasattr(signal, "SIGQUIT"):
+            signal.signal(signal.SIGQUIT, lambda number, frame: self.quit())
+        if not self._supervised:
+            signal.signal(signal.SIGINT, drain)
+
+    def _failed(self, error: BaseException) -> None:
+        log.critical("a part of the worker failed, which is a defect; the worker stops", exc_info=error)
+        self._failure = self._failure or error
+        self.stop()
+
+    # -- per task and per batch ----------------------------------------------------------------------------
+
+    def _done(self, job: Job) -> None:
+        """A job has ended: settle it with others that have."""
+        self.outlet.put(job)
+        if job.ended_at > self._flush_at and self.pool.features.inline:
+            if self._flush_at:
+                self.outlet.flush()
+            self._flush_at = self._clock.monotonic() + FLUSH_AFTER
+
+    def _settled(self, done: Sequence[Job]) -> None:
+        self.seat.settled += len(done)
+        if wants_finished():
+            log_finished([_row(job) for job in done if job.ended_at or type(job.outcome) is Failed])
+        if self.app.hooks.settled:
+            batch = [_told(job) for job in done]
+            for hook in self.app.hooks.settled:
+                hook(batch)
+        if self.settings.max_tasks and self.seat.settled >= self.settings.max_tasks:
+            self.recycle(f"{self.seat.settled} tasks are max_tasks")
+
+
+def _state(job: Job) -> tuple[str, str]:
+    """State and error text of a settled job."""
+    if job.standing is not None:
+        return job.standing.state, ""
+    match job.outcome:
+        case Ok():
+            return "SUCCESS", ""
+        case Failed(error):
+            return "FAILURE", f"{error.type}: {error.message}"
+        case Again(_, error):
+            return "RETRY", "" if error is None else f"{error.type}: {error.message}"
+        case Drop(_, state) if state is not None:
+            return state, ""
+    return "DROPPED", ""
+
+
+def _row(job: Job) -> tuple[str, str, str, float, str]:
+    state, error = _state(job)
+    return job.envelope.id, job.envelope.task, state, job.ended_at - job.started_at, error
+
+
+def _told(job: Job) -> Settled:
+    state, error = _state(job)
+    return Settled(job.envelope, job.delivery.queue, state, job.ended_at - job.started_at, error)
