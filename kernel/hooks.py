@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("kernel.hooks")
 
 _PROJECT = "kernel"
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: One call of a task's body, as the runner makes it: positional arguments, keyword arguments.
 Call = Callable[..., Any]
@@ -45,7 +46,11 @@ class Settled(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-def hookimpl(function: Any = None, **options: Any) -> Any:
+@overload
+def hookimpl(function: F, /) -> F: ...
+@overload
+def hookimpl(*, tryfirst: bool = False, trylast: bool = False, **options: Any) -> Callable[[F], F]: ...
+def hookimpl(function: Any = None, /, **options: Any) -> Any:
     """Mark a function of a plugin as one of the hooks below; options as pluggy's (`tryfirst`, `trylast`, ...)."""
     import pluggy  # imports importlib.metadata, 15 ms; whoever imports a plugin pays it, a plain producer does not
 
@@ -167,7 +172,9 @@ class Hooks:
         """Functions that take exactly `parameters` by position, in call order, each with a name for messages."""
         functions = []
         for impl in reversed(getattr(self.manager.hook, name).get_hookimpls()):
-            title = f"{name} of plugin {impl.plugin_name}"
+            # pluggy calls an object that was given without a name by its id, which tells nobody anything.
+            unnamed = impl.plugin_name == str(id(impl.plugin))
+            title = f"{name} of plugin {type(impl.plugin).__qualname__ if unnamed else impl.plugin_name}"
             if impl.wrapper or impl.hookwrapper:
                 raise ConfigError(f"{title} is a pluggy wrapper; this hook is compiled and takes plain functions only")
             functions.append((_adapted(impl.function, impl.argnames, parameters), title))
