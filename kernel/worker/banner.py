@@ -1,0 +1,110 @@
+"""What a worker says about itself when it starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from math import inf
+from typing import Protocol
+
+from kernel import config
+from kernel.app import Kernel
+from kernel.config import mask_url
+from kernel.opened import NONE, Opened
+from kernel.ports import Features, Pool
+
+#: Names of tasks that are shown.
+SHOWN = 20
+
+
+class Booted(Protocol):
+    """What the banner reads of a worker."""
+
+    settings: config.Worker
+    pool: Pool
+    ports: Opened
+
+
+def banner(app: Kernel, worker: Booted) -> str:
+    """Several lines of plain text: where from, what and how this worker runs. Secrets in URLs are masked."""
+    rows = list(_rows(app, worker))
+    width = max(len(name) for name, _ in rows)
+    title = f"kernel {_version()}, application {app.name}, on {platform.node()}, process {os.getpid()}"
+    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+
+
+def _version() -> str:
+    try:
+        return version("kernelq")
+    except PackageNotFoundError:  # run from a source tree
+        return "(not installed)"
+
+
+def _rows(app: Kernel, worker: Booted) -> Iterator[tuple[str, str]]:
+    settings, opened = worker.settings, worker.ports
+    urls = app.config.ports
+    yield "transport", mask_url(urls.transport)
+    yield "", ", ".join(in_words(opened.transport.features))
+    for line in opened.completed.emulated:
+        yield "emulated", line
+    for line in opened.completed.refused:
+        yield "refused", line
+    yield "results", _place(urls.results, urls.transport) if opened.results is not None else "none"
+    order = "strict order" if settings.strict else "fair turns"
+    yield "queues", ", ".join(settings.queues) + (f" ({order})" if len(settings.queues) > 1 else "")
+    yield "pool", f"{settings.pool}, {_count(worker.pool.slots, 'task')} at a time in {_processes(settings.processes)}"
+    yield "tasks", _names(sorted(app.tasks))
+    for key in ("processes", "preload", "grace", "liveness_file"):
+        if app.config.sources.get(key) == "code":
+            yield "note", f"{key} is set in code, which the supervisor does not read: use the command line or a file"
+
+
+def _place(url: str, transport: str) -> str:
+    return mask_url(url if url and url != NONE else transport)
+
+
+def in_words(features: Features) -> Iterator[str]:
+    """The abilities of a transport as short phrases."""
+    yield _SURVIVES[features.survives]
+    yield "held while connected" if features.lease is None else f"lease {features.lease:g} s"
+    if features.delay:
+        yield "any delay" if features.delay == inf else f"delay up to {features.delay:g} s"
+    if features.priorities:
+        yield f"{features.priorities} priorities"
+    if features.expiry:
+        yield "expiry"
+    if features.dedup:
+        yield f"dedup {features.dedup:g} s"
+    for name, present in (
+        ("order", features.ordered),
+        ("broadcast", features.broadcast),
+        ("atomic settling", features.commit),
+        ("exact delivery counts", features.counts),
+        ("inspection", features.inspect),
+    ):
+        if present:
+            yield name
+
+
+_SURVIVES = {
+    "process": "lost with its process",
+    "service": "survives a kill of the service",
+    "power": "survives a loss of power",
+}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _processes(number: int) -> str:
+    return "1 process" if number == 1 else f"each of {number} processes"
+
+
+def _names(names: list[str]) -> str:
+    if not names:
+        return "none: the application declares no task"
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)}: {', '.join(names[:SHOWN])}{more}"
