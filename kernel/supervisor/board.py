@@ -17,7 +17,8 @@ import mmap
 import os
 import tempfile
 from dataclasses import dataclass
-from enum import IntEnum
+
+from kernel.worker.seat import State
 
 RECORD = 1024
 JOB_BYTES = 96
@@ -29,17 +30,6 @@ _JOB_TURN, _JOB_LENGTH, _JOB = 9, 10, 11 * 8
 _NOTE_LENGTH, _NOTE = 23, 24 * 8
 #: A writer is inside of the text for well under a microsecond; a reader that fails this often met a dead one.
 _READS = 8
-
-
-class State(IntEnum):
-    """Where a worker process is in its life."""
-
-    STARTING = 0
-    READY = 1
-    DRAINING = 2
-    STOPPED = 3
-
-
 #: The record of a process that scribbled over its memory must not take the supervisor along.
 _STATES = {state.value: state for state in State}
 
@@ -174,7 +164,7 @@ class _Seconds:
 
 
 class Seat:
-    """One record, written by the process that sits there.
+    """One record, written by the process that sits there; what the worker knows as `kernel.worker.seat.Seat`.
 
     Every attribute is one store into shared memory and may be set by any thread of that process; `job` and `note` by
     one thread at a time.

@@ -16,3 +16,10 @@ def main(run: Run) -> int:
         return live(handover, run)
     served = serve(handover)
     return served if isinstance(served, int) else live(served, run)
+
+
+if __name__ == "__main__":
+    # Here and not above: other programs that call `main` with a worker of their own need not load ours.
+    from kernel.worker.process import run_worker
+
+    raise SystemExit(main(run_worker))

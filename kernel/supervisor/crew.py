@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from math import inf
 
-from kernel.supervisor.board import Board, SeatStatus, State
+from kernel.supervisor.board import Board, SeatStatus
 from kernel.supervisor.launchers import Broken, Ended, Launcher, Started, kill_group
 from kernel.supervisor.spec import SupervisorSpec
+from kernel.worker.seat import State
 
 log = logging.getLogger("kernel.supervisor")
 
@@ -21,6 +23,8 @@ log = logging.getLogger("kernel.supervisor")
 LOOK = 0.25
 #: The same while somebody waits for a process to become ready.
 LOOK_CLOSELY = 0.02
+#: Seconds for one process to print its stacks before the next one does.
+DUMP_PAUSE = 0.05
 
 
 class Order(IntEnum):
@@ -63,6 +67,9 @@ class Crew:
         self._current: Launcher | None = None
         self._launchers: list[Launcher] = []
         self.children: dict[int, Child] = {}
+        #: Processes that are still to print their stacks, and when the next one does.
+        self._to_dump: deque[int] = deque()
+        self._dump_at = 0.0
 
     # -- coming --------------------------------------------------------------------------------------------
 
@@ -134,14 +141,15 @@ class Crew:
 
     def look(self, now: float) -> list[Child]:
         """Look at the board: end what overran, was too slow to start or to end; returns those that became ready."""
+        self._dump_next(now)
         fresh = []
         for child in self.children.values():
             status = self._board.read(child.seat)
-            if not child.ready and status.state >= State.READY:
+            # Not STOPPED: that is also where a start that failed ends.
+            if not child.ready and status.state in (State.READY, State.DRAINING):
                 child.ready = True
-                if status.state is State.READY:
-                    fresh.append(child)
-                    log.info("%s ready after %.2f s", child, now - child.launched_at)
+                fresh.append(child)
+                log.info("%s ready after %.2f s", child, now - child.launched_at)
             if child.order is Order.KILL:
                 continue
             if 0.0 < status.kill_at <= now:
@@ -151,10 +159,9 @@ class Crew:
                 log.error("%s killed: not ready after %g s", child, self._spec.start_timeout)
                 self._kill_slow_start(child, now)
             elif status.state is State.STOPPED and child.deadline == inf:
-                child.order = max(child.order, Order.CANCEL)
                 child.deadline = now + self._spec.margin
             elif now >= child.deadline:
-                self._escalate(child, now)
+                self._escalate(child, Order.KILL if status.state is State.STOPPED else Order(child.order + 1), now)
         return fresh
 
     def _start_by(self, child: Child) -> float:
@@ -165,8 +172,7 @@ class Crew:
         if child.pid == 0:
             child.launcher.abort()  # it is the template that hangs, in the application's import
 
-    def _escalate(self, child: Child, now: float) -> None:
-        order = Order(child.order + 1)
+    def _escalate(self, child: Child, order: Order, now: float) -> None:
         log.warning("%s has not ended in time: %s", child, order.name.lower())
         child.forced = order is Order.KILL
         self.order(child, order, now)
@@ -177,7 +183,7 @@ class Crew:
         for child in self.children.values():
             if child.order is not Order.KILL:
                 soonest = min(soonest, child.deadline, self._board.read(child.seat).kill_at or inf)
-        return soonest
+        return min(soonest, self._dump_at) if self._to_dump else soonest
 
     def progressing(self, now: float) -> bool:
         """Whether every process is ready and has said so lately, or may still be starting."""
@@ -205,12 +211,18 @@ class Crew:
         return own | {child.pid for child in self.children.values()}
 
     def dump_stacks(self) -> None:
-        """Have every process print its stacks. One that has not taken its seat would die of the signal instead."""
-        for child in self.children.values():
-            if child.pid and child.pid == self._board.read(child.seat).pid:
-                _send(child.pid, signal.SIGUSR1)
-        for launcher in self._launchers:
-            for pid in launcher.ready_pids():
+        """Have every process print its stacks, in turn: all at once they would write into each other's lines."""
+        # One that has not taken its seat would die of the signal instead.
+        seated = [child for child in self.children.values() if child.pid == self._board.read(child.seat).pid]
+        templates = [pid for launcher in self._launchers for pid in launcher.ready_pids()]
+        self._to_dump.extend([child.pid for child in seated if child.pid] + templates)
+
+    def _dump_next(self, now: float) -> None:
+        if self._to_dump and now >= self._dump_at:
+            pid = self._to_dump.popleft()
+            self._dump_at = now + DUMP_PAUSE
+            if pid in self.pids():
+                log.warning("stacks of process %d", pid)
                 _send(pid, signal.SIGUSR1)
 
     def abort_launches(self) -> None:

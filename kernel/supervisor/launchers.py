@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -13,9 +14,9 @@ from typing import Protocol
 
 import msgspec
 
-from kernel.supervisor.exit_codes import ExitCode
 from kernel.supervisor.spec import Handover
 from kernel.supervisor.template import Failed, Fork, Forked, Line, Loaded, Reaped, Word
+from kernel.worker.seat import ExitCode
 
 #: Exit status of a process that never came to be.
 NOT_STARTED = -1000
@@ -237,9 +238,15 @@ def _gone(pid: int) -> bool:
     except ChildProcessError:
         pass
     try:
+        if hasattr(os, "pidfd_open"):
+            # Readable from the end on, also while whoever inherited the process takes its time to reap it.
+            with open(os.pidfd_open(pid), "rb", buffering=0) as process:
+                return bool(select.select([process], [], [], 0)[0])
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
+    except OSError:
+        return False
     return False
 
 

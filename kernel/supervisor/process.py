@@ -12,9 +12,9 @@ from typing import Any
 
 from kernel.errors import ConfigError
 from kernel.native import get_ident, sleep, start_new_thread
-from kernel.supervisor.board import Board, Seat, State
-from kernel.supervisor.exit_codes import ExitCode
+from kernel.supervisor.board import Board, Seat
 from kernel.supervisor.spec import ChildSpec, Handover
+from kernel.worker.seat import ExitCode, State
 
 #: Runs a worker with these options until it is told to stop (TERM: drain, QUIT: cancel and release), and returns the
 #: exit status. It moves the seat's state on: READY, DRAINING.

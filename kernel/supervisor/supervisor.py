@@ -21,7 +21,6 @@ from contextlib import ExitStack
 
 from kernel.supervisor.board import Board, SeatStatus, anonymous_file
 from kernel.supervisor.crew import Child, Crew, Order
-from kernel.supervisor.exit_codes import ExitCode
 from kernel.supervisor.launchers import Broken, Ended, FreshLauncher, Launcher, TemplateLauncher, describe
 from kernel.supervisor.liveness import LivenessFile
 from kernel.supervisor.restarts import Restarts
@@ -29,6 +28,7 @@ from kernel.supervisor.roll import Roll
 from kernel.supervisor.spec import ChildSpec, Handover, SupervisorSpec
 from kernel.supervisor.strangers import reap_strangers
 from kernel.supervisor.wakeup import Wakeup
+from kernel.worker.seat import ExitCode
 
 log = logging.getLogger("kernel.supervisor")
 

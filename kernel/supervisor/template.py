@@ -21,9 +21,9 @@ from pathlib import Path
 
 import msgspec
 
-from kernel.supervisor.exit_codes import ExitCode
 from kernel.supervisor.spec import ChildSpec, Handover
 from kernel.supervisor.wakeup import Wakeup
+from kernel.worker.seat import ExitCode
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):
