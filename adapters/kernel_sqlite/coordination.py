@@ -49,7 +49,7 @@ class SqliteCoordination:
     def __init__(self, location: Location) -> None:
         self._database = Database(location)
         self._features = CoordinationFeatures(
-            survives="power" if location.synchronous == "full" else "process", max_batch=MAX_BATCH
+            survives="power" if location.synchronous == "full" else "service", max_batch=MAX_BATCH
         )
 
     @classmethod

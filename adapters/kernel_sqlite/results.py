@@ -38,8 +38,8 @@ SELECT key, value, final FROM result WHERE key IN (SELECT value FROM json_each(?
 AND (expires_at IS NULL OR expires_at > ?)
 """
 _SWEEP = """
-DELETE FROM result WHERE key IN (
-    SELECT key FROM result WHERE expires_at <= ? AND expires_at IS NOT NULL ORDER BY expires_at LIMIT ?)
+DELETE FROM result WHERE id IN (
+    SELECT id FROM result WHERE expires_at <= ? AND expires_at IS NOT NULL ORDER BY expires_at LIMIT ?)
 """
 
 
@@ -54,7 +54,7 @@ class SqliteResults:
         self._room = WaitingRoom(self._database.path)
         self._bell = Bell()
         self._features = StoreFeatures(
-            survives="power" if location.synchronous == "full" else "process",
+            survives="power" if location.synchronous == "full" else "service",
             max_value=MAX_VALUE,
             guarded=True,
             wait=True,

@@ -41,7 +41,7 @@ class SqliteSchedules:
     def __init__(self, location: Location) -> None:
         self._database = Database(location)
         self._features = ScheduleFeatures(
-            survives="power" if location.synchronous == "full" else "process", max_batch=MAX_BATCH
+            survives="power" if location.synchronous == "full" else "service", max_batch=MAX_BATCH
         )
 
     @classmethod

@@ -52,7 +52,7 @@ class SqliteTransport:
         self._look_for = min(LOOK_FOR, location.lease / 2)
         self._features = Features(
             lease=location.lease,
-            survives="power" if location.synchronous == "full" else "process",
+            survives="power" if location.synchronous == "full" else "service",
             delay=inf,
             priorities=TOP + 1,
             max_batch=MAX_BATCH,

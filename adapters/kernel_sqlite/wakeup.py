@@ -54,31 +54,40 @@ class Bell:
     """Ends waits from another thread or a signal handler. Its sockets live until nobody waits on them any more."""
 
     def __init__(self) -> None:
-        self._inside, self._outside = _socket.socketpair()
-        self._inside.setblocking(False)
-        self._outside.setblocking(False)
+        #: The end that is waited on and the end that is rung, made for the first wait.
+        self._ends: tuple[_socket.socket, _socket.socket] | None = None
         self._lock = allocate_lock()
         self._listeners = 0
         self._closed = False
+        self._pid = os.getpid()
 
     def ring(self) -> None:
-        """Ring; it stays rung until `hush`. Takes no lock."""
-        with suppress(OSError):
-            self._outside.send(b"\0")
+        """Ring; it stays rung until `hush`. Takes no lock. In a forked child it does nothing: the parent hears it."""
+        ends = self._ends
+        if ends is not None and self._pid == os.getpid():
+            with suppress(OSError):
+                ends[1].send(b"\0")
 
     def hush(self) -> None:
         """Forget what has rung."""
-        with suppress(OSError):
-            while self._inside.recv(4096):
-                pass
+        ends = self._ends
+        if ends is not None:
+            with suppress(OSError):
+                while ends[0].recv(4096):
+                    pass
 
     @contextmanager
     def heard(self) -> Iterator[int]:
-        """A descriptor to wait on inside of the block, readable once it rang; -1 when closed."""
+        """A descriptor to wait on inside of the block, readable once it rang; look for what was before."""
         with self._lock:
+            if self._ends is None:
+                self._ends = _socket.socketpair()
+                for end in self._ends:
+                    end.setblocking(False)
             self._listeners += 1
+            inside = self._ends[0]
         try:
-            yield self._inside.fileno()
+            yield inside.fileno()
         finally:
             with self._lock:
                 self._listeners -= 1
@@ -92,9 +101,10 @@ class Bell:
             self._release()
 
     def _release(self) -> None:
-        if self._closed and not self._listeners:
-            self._inside.close()
-            self._outside.close()
+        if self._closed and not self._listeners and self._ends is not None:
+            ends, self._ends = self._ends, None
+            for end in ends:
+                end.close()
 
 
 class Waiter:

@@ -7,12 +7,12 @@ import time
 from math import inf
 
 import pytest
+from kernel_sqlite import SqliteCoordination, SqliteResults, SqliteSchedules
+from kernel_sqlite.results import MAX_VALUE
 
 from kernel.errors import PartialPut, Rejected, Unavailable
 from kernel.ports import Acquire, Claim, Parked, Record, Take, Tally, Waits
 from kernel.ports.results import outranked
-from kernel_sqlite import SqliteCoordination, SqliteResults, SqliteSchedules
-from kernel_sqlite.results import MAX_VALUE
 
 
 def record(key: str, value: bytes, *, final: bool = True, rank: tuple[int, int, int] = (0, 0, 0)) -> Record:
@@ -32,7 +32,8 @@ def test_every_pair_of_ranks_is_decided_as_the_port_says(results: SqliteResults)
 
 
 def test_a_batch_is_written_in_order(results: SqliteResults) -> None:
-    assert results.put([record("k", b"1", final=False), record("k", b"2"), record("k", b"3")], 9.0) == [None, None, b"2"]
+    batch = [record("k", b"1", final=False), record("k", b"2"), record("k", b"3")]
+    assert results.put(batch, 9.0) == [None, None, b"2"]
     assert results.get(["k", "none", "k"]) == [b"2", None, b"2"]
     results.delete(["k", "k"])
     assert results.get(["k"]) == [None]
@@ -45,7 +46,7 @@ def test_records_expire_and_leave_the_file(results: SqliteResults, url: str) -> 
     assert results.put([record("1", b"new")], 60.0) == [None]
     for n in range(3):
         results.put([record(f"n{n}", b"x")], 60.0)
-    with sqlite3.connect(url[len("sqlite:///") :].split("?")[0]) as connection:
+    with sqlite3.connect(url[len("sqlite:///") :].split("?", maxsplit=1)[0]) as connection:
         assert connection.execute("SELECT count(*) FROM result").fetchone() == (5,)
     connection.close()
 
@@ -141,7 +142,7 @@ def test_expired_facts_leave_the_file(coordination: SqliteCoordination, url: str
         coordination.claim([Claim("k", "a", 60)])
         coordination.tally([Tally("k", "a", 60)])
         coordination.acquire([Acquire("k", "a", 1, 60)])
-    connection = sqlite3.connect(url[len("sqlite:///") :].split("?")[0])
+    connection = sqlite3.connect(url[len("sqlite:///") :].split("?", maxsplit=1)[0])
     for table in ("claim", "tally", "member", "slot"):
         assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,)
     connection.close()

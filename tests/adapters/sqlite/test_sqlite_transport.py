@@ -4,11 +4,11 @@ import random
 import time
 
 import pytest
+from kernel_sqlite import SqliteTransport
+from kernel_sqlite.transport import MAX_BATCH, MAX_PAYLOAD
 
 from kernel.errors import PartialSend, Rejected, Unavailable
 from kernel.ports import Broadcasts, Commits, Delivery, Extends, Inspects, Outgoing, QueueSize, Wakes
-from kernel_sqlite import SqliteTransport
-from kernel_sqlite.transport import MAX_BATCH, MAX_PAYLOAD
 
 
 def payloads(deliveries: list[Delivery]) -> list[bytes]:

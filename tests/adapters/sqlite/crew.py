@@ -1,0 +1,54 @@
+"""A sender or a receiver in a process of its own; prints what the tests check."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from kernel_sqlite import SqliteTransport
+
+from kernel.ports import Outgoing
+
+
+def send(transport: SqliteTransport, name: str, batches: int) -> None:
+    """Send batches of 20; prints each message once it is durable."""
+    for batch in range(batches):
+        payloads = [f"{name}-{batch}-{index}" for index in range(20)]
+        transport.send([Outgoing("q", payload.encode()) for payload in payloads])
+        print(*payloads, sep="\n", flush=True)
+
+
+def receive(transport: SqliteTransport, idle_for: float) -> None:
+    """Receive until nothing came for a while; prints each message once its ack is durable."""
+    print("ready", flush=True)
+    while batch := transport.receive(["q"], 7, idle_for):
+        lost = transport.ack(batch)
+        print(*(one.payload.decode() for one in batch if one not in lost), sep="\n", flush=True)
+
+
+def clock(transport: SqliteTransport) -> None:
+    """Receive one at a time; prints the monotonic time of each."""
+    print("ready", flush=True)
+    while batch := transport.receive(["q"], 1, 5.0):
+        print(time.monotonic(), flush=True)
+        transport.ack(batch)
+        if batch[0].payload == b"end":
+            return
+
+
+def main(role: str, url: str, *rest: str) -> None:
+    transport = SqliteTransport.from_url(url)
+    transport.open()
+    if role == "send":
+        send(transport, rest[0], int(rest[1]))
+    elif role == "receive":
+        receive(transport, float(rest[0]))
+    elif role == "clock":
+        clock(transport)
+    else:
+        print("open", flush=True)
+    transport.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
