@@ -11,8 +11,9 @@ from kernel.arity import Arity
 from kernel.clock import Clock
 from kernel.config import Tasks
 from kernel.current import running
-from kernel.envelope import Envelope, encode, new_id
+from kernel.envelope import Envelope, encode
 from kernel.errors import ConfigError, Rejected
+from kernel.ids import new_id
 from kernel.ports import Outgoing, Serializer
 
 if TYPE_CHECKING:

@@ -15,9 +15,7 @@ that was read can be written again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from random import Random
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -275,18 +273,6 @@ def decode_dead(payload: bytes) -> Dead | None:
 
 
 # -- ids and names -----------------------------------------------------------------------------------------
-
-# An own generator, not the module-level one: a program that calls random.seed(0) must not make ids collide.
-_random = Random(os.urandom(32))
-_bits = _random.getrandbits
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
-
-
-def new_id() -> str:
-    """A task id: 128 random bits as 32 hexadecimal digits."""
-    return f"{_bits(128):032x}"
-
 
 def dead_queue(queue: str) -> str:
     """The queue that takes the dead letters of `queue`."""

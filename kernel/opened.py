@@ -72,7 +72,7 @@ class Opened:
         return adapter
 
     def _optional(self, given: A | None, find: Callable[[str], A], url: str, transport: str) -> A | None:
-        """The adapter of a port that an application can do without; "" takes the transport's own scheme if it has it."""
+        """The adapter of a port that an application can do without; "" takes the transport's scheme if it has it."""
         if given is not None:
             return self._opened(given)
         if url == NONE or (not url and not discovery.offers(find, transport)):

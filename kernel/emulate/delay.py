@@ -12,8 +12,8 @@ import msgspec
 from kernel.clock import Clock
 from kernel.emulate.passthrough import Passthrough
 from kernel.emulate.pump import SPACE, DelayPump
-from kernel.envelope import new_id
 from kernel.errors import PartialSend, PortError, Unsupported
+from kernel.ids import new_id
 from kernel.ports import Delivery, Outgoing, Parked, QueueSize, ScheduleStore, Survives, Transport
 
 #: Seconds that a hop stays below the limit of the transport, at most a tenth of it: two clocks never agree.

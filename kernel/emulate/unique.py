@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from kernel.emulate.passthrough import Passthrough
-from kernel.envelope import new_id
 from kernel.errors import PartialSend, PortError, Unavailable
+from kernel.ids import new_id
 from kernel.ports import Claim, Coordination, Delivery, Outgoing, Transport
 
 #: Seconds for which an equal key is one message.

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel import envelope as wire
+from kernel import ids
 from kernel.envelope import Carrier, Dead, Envelope, decode, decode_carrier, decode_dead, encode, encode_carrier
 from kernel.errors import DecodeError, EncodeError, NewerVersion
 
@@ -145,7 +146,7 @@ def test_default_extras_are_not_shared() -> None:
 
 
 def test_a_plain_call_is_small() -> None:
-    call = Envelope(wire.new_id(), "shop.add", b"[[1,2],{}]", "json", sent_at=1.7e9)
+    call = Envelope(ids.new_id(), "shop.add", b"[[1,2],{}]", "json", sent_at=1.7e9)
     assert 64 <= len(encode(call)) <= 80
 
 
@@ -304,7 +305,7 @@ def test_a_reader_takes_whole_numbers_as_times() -> None:
 
 
 def test_ids_are_32_hexadecimal_digits_and_never_equal() -> None:
-    made = {wire.new_id() for _ in range(10_000)}
+    made = {ids.new_id() for _ in range(10_000)}
     assert len(made) == 10_000
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in made)
 
@@ -313,9 +314,9 @@ def test_seeding_the_global_generator_does_not_repeat_ids() -> None:
     state = random.getstate()
     try:
         random.seed(0)
-        first = wire.new_id()
+        first = ids.new_id()
         random.seed(0)
-        assert wire.new_id() != first
+        assert ids.new_id() != first
     finally:
         random.setstate(state)
 
@@ -324,7 +325,7 @@ def test_seeding_the_global_generator_does_not_repeat_ids() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_children_of_a_fork_make_ids_of_their_own() -> None:
     made = [ids_of_a_child() for _ in range(2)]
-    made.append("".join(wire.new_id() for _ in range(3)))
+    made.append("".join(ids.new_id() for _ in range(3)))
     assert len({one[:32] for one in made}) == 3
     assert len({one[-32:] for one in made}) == 3
 
@@ -334,7 +335,7 @@ def ids_of_a_child() -> str:
     child = os.fork()
     if not child:
         try:
-            os.write(writer, "".join(wire.new_id() for _ in range(3)).encode())
+            os.write(writer, "".join(ids.new_id() for _ in range(3)).encode())
         finally:
             os._exit(0)
     os.close(writer)
