@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import pytest
@@ -90,6 +90,12 @@ def test_the_smallest_batch_of_all_ports_counts(world: World) -> None:
     adapter = world.adapter("delay", "dedup")
     assert complete(adapter, schedule, None, world.clock).transport.features.max_batch == 7
     assert complete(adapter, schedule, coordination, world.clock).transport.features.max_batch == 5
+
+
+def test_durability_is_that_of_the_weaker_port(world: World) -> None:
+    strong = ClosingAt(world.adapter("delay"), world.coordination)
+    strong.features = replace(strong.features, survives="power")
+    assert complete(strong, world.schedule, None, world.clock).transport.features.survives == "process"
 
 
 @pytest.mark.parametrize("mask", [("priorities",), ("delay",), ("dedup",), ("priorities", "delay", "dedup")])

@@ -11,6 +11,7 @@ from kernel_memory.expiring import SWEEP_AFTER
 
 from kernel.clock import FakeClock
 from kernel.errors import ConfigError, PartialPut, Rejected, Unavailable, Unsupported
+from kernel.native import Signal
 from kernel.ports import Acquire, Claim, Outgoing, Parked, Record, Take, Tally, Waits
 
 
@@ -88,23 +89,40 @@ def test_a_value_too_large_fails_alone() -> None:
     assert store.get(["a", "b"]) == [None, b"abc"]
 
 
-def test_wait_returns_on_a_final_record_only() -> None:
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when somebody is about to wait for a record."""
+    event = threading.Event()
+
+    class Spy(Signal):
+        def wait(self, timeout: float) -> bool:
+            event.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr("kernel_memory.results.Signal", Spy)
+    return event
+
+
+def test_wait_returns_on_a_final_record_only(blocked: threading.Event) -> None:
     store = results(FakeClock())
     assert isinstance(store, Waits)
     store.put([record("started")], 0.0)
     assert store.wait(["k", "k"], 0.0) == [b"started", b"started"]
-    thread = threading.Thread(
-        target=lambda: (store.put([record("retrying")], 0.0), store.put([record("end", final=True)], 0.0))
-    )
+    got: list[list[bytes | None]] = []
+    thread = threading.Thread(target=lambda: got.append(store.wait(["x", "k"], 30.0)))
     thread.start()
-    assert store.wait(["x", "k"], 30.0) == [None, b"end"]
-    thread.join()
+    assert blocked.wait(5)
+    store.put([record("retrying")], 0.0)
+    store.put([record("end", final=True)], 0.0)
+    thread.join(5)
+    assert got == [[None, b"end"]]
+    assert store.wait(["k"], 30.0) == [b"end"]
     assert store._space.readers == {}
 
 
-def test_close_ends_a_blocked_wait() -> None:
+def test_close_ends_a_blocked_wait(blocked: threading.Event) -> None:
     store = results(FakeClock())
-    closer = threading.Thread(target=store.close)
+    closer = threading.Thread(target=lambda: (blocked.wait(5), store.close()))
     closer.start()
     with pytest.raises(Unavailable):
         store.wait(["k"], 30.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from math import inf
 
 import pytest
@@ -11,6 +12,7 @@ from kernel_memory import Limits, MemoryTransport, Space
 
 from kernel.clock import FakeClock
 from kernel.errors import PartialSend, Rejected, Unavailable, Unsupported
+from kernel.native import Signal
 from kernel.ports import Broadcasts, Commits, Extends, Inspects, Outgoing, Wakes
 
 
@@ -261,6 +263,15 @@ def test_sizes_peek_purge(transport: MemoryTransport, clock: FakeClock) -> None:
     assert transport.queues() == ["q"]
 
 
+def test_a_delayed_message_is_as_old_as_its_due_time(transport: MemoryTransport, clock: FakeClock) -> None:
+    due = clock.now() + 10
+    transport.send([out("d", not_before=due)])
+    assert transport.sizes(["q"])[0].oldest_at is None
+    clock.advance(15)
+    transport.send([out("young")])
+    assert transport.sizes(["q"])[0].oldest_at == due
+
+
 def test_close_gives_back_and_ends_everything(transport: MemoryTransport, clock: FakeClock) -> None:
     twin = other(transport, clock, mask={"lease"})
     transport.send([out("1")])
@@ -282,58 +293,89 @@ def test_close_gives_back_and_ends_everything(transport: MemoryTransport, clock:
             call()
 
 
-@pytest.mark.parametrize("end", ["send", "release", "close", "wake", "delay", "lease", "order"])
-def test_a_blocked_receive_ends(transport: MemoryTransport, clock: FakeClock, end: str) -> None:
-    twin = other(transport, clock)
-    transport.send([out("x", order_key="k"), out("y", order_key="k")] if end == "order" else [Outgoing("q", b"x")])
-    held = transport.receive(["q"], 1, 0.0)
-    if end == "delay":
-        transport.send([out("d", not_before=clock.now() + 5)])
-    blocked = threading.Event()
-    original = twin._signal.wait
-    twin._signal = Spy(original, twin._signal, blocked)  # type: ignore[assignment]
-    got: list[object] = []
+class Spy(Signal):
+    """A signal that tells when somebody is about to wait for it, and whether each wait ended by being told."""
+
+    __slots__ = ("blocked", "told")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocked = threading.Event()
+        self.told: list[bool] = []
+
+    def wait(self, timeout: float) -> bool:
+        self.blocked.set()
+        self.told.append(super().wait(timeout))
+        return self.told[-1]
+
+
+def blocked_receive(
+    receiver: MemoryTransport, end: Callable[[], object]
+) -> tuple[list[bytes] | Unavailable, list[bool]]:
+    """What a blocked `receive` gives when `end` happens, and whether its waits were told."""
+    spy = receiver._signal = Spy()
+    got: list[list[bytes] | Unavailable] = []
 
     def run() -> None:
         try:
-            got.append([d.payload for d in twin.receive(["p", "q"], 5, 30.0)])
+            got.append([delivery.payload for delivery in receiver.receive(["p", "q"], 5, 30.0)])
         except Unavailable as error:
             got.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert blocked.wait(5)
-    {
-        "send": lambda: transport.send([out("new")]),
-        "release": lambda: transport.release(held),
-        "close": twin.close,
-        "wake": twin.wake,
-        "delay": lambda: clock.advance(6),
-        "lease": lambda: clock.advance(61),
-        "order": lambda: transport.ack(held),
-    }[end]()
+    assert spy.blocked.wait(5)
+    end()
     thread.join(5)
     assert not thread.is_alive()
-    expected = {"send": [b"new"], "wake": [], "delay": [b"d"], "order": [b"y"], "release": [b"x"], "lease": [b"x"]}
-    assert isinstance(got[0], Unavailable) if end == "close" else got[0] == expected[end]
-    assert not twin._space.queues.queue("q").watchers
+    assert not receiver._space.queues.queue("q").watchers
+    return got[0], spy.told
 
 
-class Spy:
-    """A signal that tells when somebody is about to wait for it."""
+@pytest.mark.parametrize("end", ["send", "release", "close", "close other", "wake", "order"])
+def test_a_blocked_receive_is_told(end: str) -> None:
+    space = Space()
+    sender, receiver = MemoryTransport(space), MemoryTransport(space)
+    sender.open()
+    receiver.open()
+    if end != "send":
+        sender.send([out("x", order_key="k"), out("y", order_key="k")])
+    held = sender.receive(["q"], 1, 0.0)
+    got, told = blocked_receive(
+        receiver,
+        {
+            "send": lambda: sender.send([out("new")]),
+            "release": lambda: sender.release(held),
+            "close": receiver.close,
+            "close other": sender.close,
+            "wake": receiver.wake,
+            "order": lambda: sender.ack(held),
+        }[end],
+    )
+    expected = {"send": [b"new"], "wake": [], "order": [b"y"], "release": [b"x"], "close other": [b"x"]}
+    assert isinstance(got, Unavailable) if end == "close" else got == expected[end]
+    assert told == [True]  # not found at the next look
 
-    def __init__(self, wait: object, signal: object, blocked: threading.Event) -> None:
-        self.signal, self.blocked = signal, blocked
 
-    def wait(self, timeout: float) -> bool:
-        self.blocked.set()
-        return self.signal.wait(timeout)  # type: ignore[attr-defined, no-any-return]
+def test_a_blocked_receive_sees_a_delay_end(transport: MemoryTransport, clock: FakeClock) -> None:
+    transport.send([out("d", not_before=clock.now() + 5)])
+    assert blocked_receive(transport, lambda: clock.advance(5))[0] == [b"d"]
 
-    def set(self) -> None:
-        self.signal.set()  # type: ignore[attr-defined]
 
-    def clear(self) -> None:
-        self.signal.clear()  # type: ignore[attr-defined]
+def test_a_blocked_receive_sees_a_lease_end(transport: MemoryTransport, clock: FakeClock) -> None:
+    transport.send([out("x")])
+    held = transport.receive(["q"], 1, 0.0)
+    assert blocked_receive(transport, lambda: clock.advance(60))[0] == [b"x"]
+    assert transport.ack(held) == held
+
+
+def test_a_delay_ends_by_the_machines_clock() -> None:
+    transport = MemoryTransport()
+    transport.open()
+    due = time.time() + 0.05
+    transport.send([out("d", not_before=due)])
+    assert [delivery.payload for delivery in transport.receive(["q"], 1, 5.0)] == [b"d"]
+    assert due <= time.time() < due + 0.5
 
 
 def test_wake_ends_the_next_receive_once(transport: MemoryTransport) -> None:
