@@ -272,7 +272,8 @@ def decode_dead(payload: bytes) -> Dead | None:
     return None if any(_nested(value, NESTING) for value in dead.extra.values()) else dead
 
 
-# -- ids and names -----------------------------------------------------------------------------------------
+# -- names -------------------------------------------------------------------------------------------------
+
 
 def dead_queue(queue: str) -> str:
     """The queue that takes the dead letters of `queue`."""

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import struct
+import time
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from kernel import envelope as wire
 from kernel import ids
 from kernel.envelope import Carrier, Dead, Envelope, decode, decode_carrier, decode_dead, encode, encode_carrier
 from kernel.errors import DecodeError, EncodeError, NewerVersion
+from kernel.ids import new_id
 
 WIRE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
 CODECS = {
@@ -305,44 +307,51 @@ def test_a_reader_takes_whole_numbers_as_times() -> None:
 
 
 def test_ids_are_32_hexadecimal_digits_and_never_equal() -> None:
-    made = {ids.new_id() for _ in range(10_000)}
+    made = {new_id() for _ in range(10_000)}
     assert len(made) == 10_000
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in made)
+
+
+def test_ids_begin_with_the_time_in_milliseconds() -> None:
+    before, made, after = time.time(), int(new_id()[:12], 16) / 1000, time.time()
+    assert before - 0.002 <= made <= after + 0.002
 
 
 def test_seeding_the_global_generator_does_not_repeat_ids() -> None:
     state = random.getstate()
     try:
         random.seed(0)
-        first = ids.new_id()
+        first = new_id()
         random.seed(0)
-        assert ids.new_id() != first
+        assert random_part(new_id()) != random_part(first)
     finally:
         random.setstate(state)
+
+
+def random_part(one: str) -> str:
+    return one[12:]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_children_of_a_fork_make_ids_of_their_own() -> None:
-    made = [ids_of_a_child() for _ in range(2)]
-    made.append("".join(ids.new_id() for _ in range(3)))
-    assert len({one[:32] for one in made}) == 3
-    assert len({one[-32:] for one in made}) == 3
+    made = [*(random_part(id_of_a_child()) for _ in range(3)), random_part(new_id())]
+    assert len(set(made)) == 4
 
 
-def ids_of_a_child() -> str:
+def id_of_a_child() -> str:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         try:
-            os.write(writer, "".join(ids.new_id() for _ in range(3)).encode())
+            os.write(writer, new_id().encode())
         finally:
             os._exit(0)
     os.close(writer)
     with open(reader, encoding="ascii") as pipe:
         made = pipe.read()
     os.waitpid(child, 0)
-    assert len(made) == 96
+    assert len(made) == 32
     return made
 
 
