@@ -54,7 +54,7 @@ class Opened:
         self._open: list[Openable] = []
         ports = config.ports
         try:
-            adapter = self._opened(given.transport or discovery.transport(ports.transport))
+            adapter = self._opened(given.transport or discovery.transport(_leased(ports.transport, config)))
             self.results = self._optional(given.results, discovery.results, ports.results, ports.transport)
             self.coordination = self._optional(
                 given.coordination, discovery.coordination, ports.coordination, ports.transport
@@ -83,3 +83,14 @@ class Opened:
         """Close in the opposite order. Idempotent."""
         while self._open:
             self._open.pop().close()
+
+
+def _leased(url: str, config: Config) -> str:
+    """The transport's URL with the configured lease, where somebody configured one and the URL does not say it.
+
+    The lease is an option of the adapter: most services want to know it when a message is received, and some, which
+    hold a message as long as its connection lives, have none and refuse the option.
+    """
+    if "lease" not in config.sources or "lease=" in url.partition("?")[2]:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}lease={config.worker.lease:g}"

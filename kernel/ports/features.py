@@ -19,7 +19,8 @@ Survives = Literal["process", "service", "power"]
 class Features:
     """Abilities of a transport; final once `open` has returned. Quantities, not booleans, where a limit exists."""
 
-    #: Seconds for which a received message stays hidden; None: until the connection that received it ends.
+    #: Seconds for which a received message stays hidden; None: until the connection that received it ends. Where
+    #: it is a choice, the adapter's URL takes it as `lease=<seconds>`.
     lease: float | None
     #: Seconds for which renewals can hold a message in all.
     lease_total: float = inf
