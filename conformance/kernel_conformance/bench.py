@@ -35,6 +35,25 @@ class Adapter(Protocol):
 P = TypeVar("P", bound=Adapter)
 
 
+class Testbed(Protocol):
+    """What the machinery of the suite asks of every bench."""
+
+    #: Not a class of tests, whatever its name begins with.
+    __test__ = False
+
+    declined: str
+
+    @property
+    def features(self) -> Any:
+        """Claims that select the tests."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the adapter."""
+
+    def end(self) -> None:
+        """Take it down."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """Durations of the tests in seconds, all of them set by class attributes of the author's test class."""
@@ -82,6 +101,13 @@ class Call(Generic[T]):
         return self._values[0]
 
 
+def facts_of(adapter: object, features: Any) -> dict[str, Any]:
+    """The class of an adapter and its claims, as plain data."""
+    kind = type(adapter)
+    claims = {field: getattr(features, field) for field in getattr(features, "__dataclass_fields__", ())}
+    return {"adapter": f"{kind.__module__}.{kind.__qualname__}", "features": claims}
+
+
 def not_proven(why: str) -> NoReturn:
     """End the test without a verdict: neither passed nor failed."""
     pytest.skip(f"not proven: {why}")
@@ -108,7 +134,11 @@ class Bench(Generic[P]):
         #: Name of the ability whose refusal was proven instead of the clause; "" when the clause itself ran.
         self.declined = ""
         self.first = self.open()
-        self.features: Any = self.first.features
+
+    @property
+    def features(self) -> Any:
+        """The claims of the first adapter."""
+        return self.first.features
 
     def make(self) -> P:
         """Another adapter of this namespace, not opened; closed at the end of the test."""
@@ -130,9 +160,7 @@ class Bench(Generic[P]):
 
     def facts(self) -> dict[str, Any]:
         """What a report says of the adapter: its class and its claims."""
-        kind = type(self.first)
-        claims = {field: getattr(self.features, field) for field in self.features.__dataclass_fields__}
-        return {"adapter": f"{kind.__module__}.{kind.__qualname__}", "features": claims}
+        return facts_of(self.first, self.features)
 
     @property
     def service(self) -> ServiceControl:

@@ -18,9 +18,9 @@ from functools import wraps
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from kernel_conformance.bench import Bench
+from kernel_conformance.bench import Testbed
 
-B = TypeVar("B", bound=Bench[Any])
+B = TypeVar("B", bound=Testbed)
 Test = Callable[[B], None]
 
 _FIRST_LINE = re.compile(r"([A-Z]+(?:-[A-Z]+)+-\d+): (.+)")

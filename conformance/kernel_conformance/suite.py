@@ -11,16 +11,16 @@ from typing import Any, ClassVar, Generic, TypeVar
 import pytest
 
 from kernel.clock import FakeClock
-from kernel_conformance.bench import Bench, Tuning
+from kernel_conformance.bench import Testbed, Tuning
 from kernel_conformance.clause import Test, tests_in
 from kernel_conformance.service import ServiceControl
 
-B = TypeVar("B", bound=Bench[Any])
+B = TypeVar("B", bound=Testbed)
 S = TypeVar("S", bound="Suite[Any]")
 
 
 class Suite(Generic[B]):
-    """What the author of any adapter may set. `make` is the one thing that must be written."""
+    """What the author of any adapter may set. `make`, which each port declares, is all that must be written."""
 
     #: Name of the port, for reports.
     port: ClassVar[str] = ""
@@ -45,15 +45,11 @@ class Suite(Generic[B]):
     #: Lease of the lease tests in seconds; give it to the adapter in `make` where the adapter takes a lease.
     lease_for: float = 1.0
 
-    def make(self, namespace: str) -> Any:
-        """An adapter that is not opened. Equal namespaces share all state, different ones none."""
-        raise NotImplementedError(f"{type(self).__name__} must define make(namespace)")
-
     def cleanup(self, namespace: str) -> None:
         """Called after each test, all adapters closed: remove what the namespace left on a lasting service."""
 
-    def new_bench(self, make: Callable[[], Any], namespace: str, tuning: Tuning) -> B:
-        """The port's own kind of bench."""
+    def new_bench(self, namespace: str, tuning: Tuning) -> B:
+        """The port's own kind of bench, which calls `make`."""
         raise NotImplementedError
 
     @contextmanager
@@ -67,7 +63,7 @@ class Suite(Generic[B]):
             lease_for=self.lease_for,
             clock=self.clock,
         )
-        bench = self.new_bench(lambda: self.make(namespace), namespace, tuning)
+        bench = self.new_bench(namespace, tuning)
         try:
             yield bench
         finally:

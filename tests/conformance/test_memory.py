@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from kernel_conformance import TransportConformance
-from kernel_memory import Limits, MemoryTransport, Space
+from kernel_conformance import (
+    CoordinationConformance,
+    ResultStoreConformance,
+    ScheduleStoreConformance,
+    TransportConformance,
+)
+from kernel_memory import Limits, MemoryCoordination, MemoryResults, MemorySchedules, MemoryTransport, Space
 
-from kernel.clock import FakeClock
+from kernel.clock import SYSTEM, FakeClock
 
 MASKS = ("lease", "delay", "priorities", "dedup", "ordered", "broadcast", "commit", "counts", "inspect", "wake")
 
@@ -96,3 +101,43 @@ class TestBare(Reference):
     """The least that a transport can be."""
 
     mask = set(MASKS)
+
+
+class TestResults(ResultStoreConformance):
+    label = "memory"
+    clock: FakeClock | None = FakeClock()
+
+    def make(self, namespace: str) -> MemoryResults:
+        return MemoryResults(Space.named(namespace), self.clock or SYSTEM)
+
+    def cleanup(self, namespace: str) -> None:
+        Space.forget(namespace)
+
+
+class TestResultsWithLimits(TestResults):
+    label = ""
+
+    def make(self, namespace: str) -> MemoryResults:
+        limits = Limits(max_batch=20, max_value=5000)
+        return MemoryResults(Space.named(namespace), self.clock or SYSTEM, {"wait", "guarded"}, limits)
+
+
+class TestCoordination(CoordinationConformance):
+    label = "memory"
+    clock: FakeClock | None = FakeClock()
+
+    def make(self, namespace: str) -> MemoryCoordination:
+        return MemoryCoordination(Space.named(namespace), self.clock or SYSTEM)
+
+    def cleanup(self, namespace: str) -> None:
+        Space.forget(namespace)
+
+
+class TestSchedules(ScheduleStoreConformance):
+    label = "memory"
+
+    def make(self, namespace: str) -> MemorySchedules:
+        return MemorySchedules(Space.named(namespace))
+
+    def cleanup(self, namespace: str) -> None:
+        Space.forget(namespace)

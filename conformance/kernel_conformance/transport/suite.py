@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from kernel.ports import Transport
 from kernel_conformance.bench import Tuning
 from kernel_conformance.suite import Suite, assembled
 from kernel_conformance.transport import (
@@ -42,6 +42,10 @@ from kernel_conformance.transport.bench import TransportBench
 class TransportConformance(Suite[TransportBench]):
     """Subclass it as `Test...`, define `make(namespace)`, and run pytest."""
 
-    def new_bench(self, make: Callable[[], Any], namespace: str, tuning: Tuning) -> TransportBench:
+    def make(self, namespace: str) -> Transport:
+        """An adapter that is not opened. Equal namespaces share all state, different ones none."""
+        raise NotImplementedError(f"{type(self).__name__} must define make(namespace)")
+
+    def new_bench(self, namespace: str, tuning: Tuning) -> TransportBench:
         """A bench of transports."""
-        return TransportBench(make, namespace, tuning, self.service)
+        return TransportBench(lambda: cast(Any, self.make(namespace)), namespace, tuning, self.service)

@@ -1,0 +1,42 @@
+"""The pools that ship with kernel. Jobs of the green pools sleep by the library's own sleep, so nothing is patched."""
+
+from __future__ import annotations
+
+import pytest
+from kernel_conformance import PoolConformance
+
+from kernel.pools.asyncio_ import AsyncioPool
+from kernel.pools.green import GreenPool, gevent_pool
+from kernel.pools.solo import SoloPool
+from kernel.pools.threads import ThreadPool
+
+gevent = pytest.importorskip("gevent")
+
+
+class TestSolo(PoolConformance):
+    label = "solo"
+
+    def make(self, slots: int) -> SoloPool:
+        return SoloPool(slots)
+
+
+class TestThreads(PoolConformance):
+    label = "threads"
+
+    def make(self, slots: int) -> ThreadPool:
+        return ThreadPool(slots)
+
+
+class TestAsyncio(PoolConformance):
+    label = "asyncio"
+
+    def make(self, slots: int) -> AsyncioPool:
+        return AsyncioPool(slots)
+
+
+class TestGevent(PoolConformance):
+    label = "gevent"
+    sleep = staticmethod(gevent.sleep)
+
+    def make(self, slots: int) -> GreenPool:
+        return gevent_pool(slots)
