@@ -13,8 +13,8 @@ SWEEP_AFTER = 1024
 class Expiring(Generic[V]):
     """Values with a monotonic time from which they are gone; inf for never. Called under the lock of the space.
 
-    Ended entries are swept out after as many writes as the last sweep has left entries, so that a write costs the same however
-    many there are. A heap of deadlines was rejected: most entries are written again before they end.
+    Ended entries are swept out after as many writes as the last sweep has left entries, so that a write costs the
+    same however many there are. A heap of deadlines was rejected: most entries are written again before they end.
     """
 
     __slots__ = ("_entries", "_left")

@@ -54,7 +54,7 @@ class MemoryInbox:
 class Channels:
     """Who listens to what. Lists are replaced, never changed, so that publishing needs no lock."""
 
-    __slots__ = ("_listeners", "_lock")
+    __slots__ = ("__weakref__", "_listeners", "_lock")
 
     def __init__(self) -> None:
         self._lock = allocate_lock()

@@ -26,7 +26,7 @@ class Hold:
     __slots__ = ("open", "owner", "term", "until")
 
     def __init__(self, owner: object, term: float, until: float, open: int) -> None:
-        #: The transport that received them.
+        #: Stands for the transport that received them.
         self.owner = owner
         #: Seconds from beginning to end; inf: until the transport closes.
         self.term = term

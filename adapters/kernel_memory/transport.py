@@ -48,6 +48,8 @@ class MemoryTransport:
         self._term = inf if self._features.lease is None else self._features.lease
         self._picky = self._features.delay != inf or self._features.max_payload > 0
         self._look_every = LOOK_EVERY if clock is SYSTEM else LOOK_EVERY_FAKE
+        #: What leases name as their owner: not the transport, or a forgotten space could never be collected.
+        self._owner = object()
         self._signal = Signal()
         self._woken = False
         self._state = "new"
@@ -78,7 +80,7 @@ class MemoryTransport:
             return
         self._state = "closed"
         with self._space.lock:
-            self._space.queues.abandon(self)
+            self._space.queues.abandon(self._owner)
         self._space.channels.abandon(self)
         self._signal.set()
 
@@ -138,7 +140,7 @@ class MemoryTransport:
         now = self._clock.monotonic()
         with self._space.lock:
             self._space.queues.reap(now)
-            return self._space.queues.extend(batch, now + lease, lease, self)
+            return self._space.queues.extend(batch, now + lease, lease, self._owner)
 
     def commit(self, batch: Sequence[tuple[Delivery, Sequence[Outgoing]]]) -> list[Delivery]:
         """Publish the sends of each delivery and ack it, as one step; a delivery already settled publishes nothing."""
@@ -226,7 +228,7 @@ class MemoryTransport:
         if state.holds:
             state.reap(at)
         limit = min(limit, features.max_batch)
-        deliveries = state.take(queues, limit, clock.now(), at + self._term, self._term, self, features.expiry)
+        deliveries = state.take(queues, limit, clock.now(), at + self._term, self._term, self._owner, features.expiry)
         if not features.counts:
             for delivery in deliveries:
                 delivery.redelivered = min(delivery.redelivered, 1)

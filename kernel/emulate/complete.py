@@ -11,6 +11,7 @@ from kernel.emulate.delay import Hops, Parking
 from kernel.emulate.priority import LEVELS, QueuePriority, ScaledPriority
 from kernel.emulate.refuse import Refuse
 from kernel.emulate.unique import WINDOW, Unique
+from kernel.errors import ConfigError
 from kernel.ports import Coordination, ScheduleStore, Transport
 
 
@@ -51,6 +52,8 @@ def complete(
     `schedule` and `coordination` are open too. `levels` (1 to 10) is the number of queues that emulate priorities; all
     processes that share queues must agree on it.
     """
+    if not 1 <= levels <= 10:
+        raise ConfigError(f"{levels} queues for each queue: priorities need 1 to 10")
     native = transport.features
     emulated: list[str] = []
     refused: list[str] = []

@@ -15,7 +15,7 @@ from kernel.emulate.priority import QueuePriority
 from kernel.emulate.pump import DelayPump
 from kernel.emulate.unique import UNDERWAY, WINDOW
 from kernel.envelope import decode_dead
-from kernel.errors import PartialSend, Rejected, Unavailable, Unsupported
+from kernel.errors import ConfigError, PartialSend, Rejected, Unavailable, Unsupported
 from kernel.ports import Broadcasts, Claim, Commits, Delivery, Extends, Inspects, Outgoing, Parked, Transport, Wakes
 
 
@@ -82,6 +82,11 @@ def test_what_was_added_is_told(world: World) -> None:
     assert hops.emulated == ("priority: 0 to 9 in 3 levels", "delay beyond 900 s: hops of 899 s")
     assert (hops.transport.features.delay, hops.transport.features.priorities, hops.pumps) == (inf, 3, ())
     assert hops.transport.features.commit
+
+
+def test_more_levels_than_priorities_are_a_mistake(world: World) -> None:
+    with pytest.raises(ConfigError):
+        complete(world.adapter("priorities"), levels=11)
 
 
 def test_the_smallest_batch_of_all_ports_counts(world: World) -> None:

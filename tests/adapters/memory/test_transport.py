@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from math import inf
 
@@ -478,3 +480,14 @@ def test_concurrent_senders_and_receivers_lose_and_repeat_nothing() -> None:
         thread.join()
     received = sorted(payload for mine in got for payload in mine if payload != b"stop")
     assert received == sorted(f"{name}:{index}".encode() for name in range(3) for index in range(each))
+
+
+def test_a_forgotten_space_is_collected_though_messages_are_leased() -> None:
+    transport = MemoryTransport()
+    transport.open()
+    transport.send([out("1"), out("2")])
+    transport.ack(transport.receive(["q"], 2, 0.0)[:1])
+    space = weakref.ref(transport._space.channels)
+    del transport
+    gc.collect()
+    assert space() is None
