@@ -19,7 +19,9 @@ import msgspec
 import pytest
 
 import kernel
-from kernel.supervisor import ExitCode
+from kernel.errors import ConfigError
+from kernel.supervisor import ExitCode, Supervisor, SupervisorSpec
+from kernel.supervisor.restarts import Restarts
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no supervisor on Windows")
 
@@ -517,6 +519,18 @@ def test_preload_refuses_to_fork_beside_a_thread_and_names_it(start: Start, tmp_
     assert len(run.find("CRITICAL worker processes cannot start: cannot fork with threads running: poller;")) == 1
 
 
+def test_a_thread_that_starts_after_the_import_is_found_at_the_next_fork(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "application.py").write_text(
+        "import os, threading, time\nVERSION = 1\n"
+        "poller = threading.Thread(target=time.sleep, args=(60,), name='poller', daemon=True)\n"
+        "os.register_at_fork(after_in_parent=poller.start)\n"
+    )
+    run = start("work", preload="application:VERSION")
+    assert run.wait() == ExitCode.CONFIG
+    assert len(run.find("CRITICAL worker processes cannot start: cannot fork with threads running: poller;")) == 1
+    assert run.find("no child is left")
+
+
 def test_a_killed_template_is_replaced_and_its_processes_go_on(start: Start) -> None:
     run = start("preloaded", preload="application:VERSION")
     pids = run.expect(r"child (\d+) works", 2)
@@ -611,6 +625,36 @@ def test_status_says_what_the_board_says(start: Start) -> None:
     pids = run.expect(r"status \d (\d+) READY 5 busy with work", 2)
     assert sorted(pids) == sorted(run.find(r"child (\d+) works"))
     assert run.stop() == ExitCode.OK
+
+
+# -- parts ---------------------------------------------------------------------------------------------------
+
+
+def test_the_pause_before_a_restart_doubles_with_each_round_up_to_a_limit() -> None:
+    spec = SupervisorSpec(processes=2, restart_backoff=1.0, restart_backoff_max=3.0, crash_limit=3, crash_window=100.0)
+    restarts = Restarts(spec)
+    assert [restarts.failed(float(at)) for at in range(5)] == [1.0, 1.0, 2.0, 2.0, 3.0]
+    assert restarts.looping(5.0) == 0
+    assert restarts.failed(5.0) == 3.0
+    assert restarts.looping(5.0) == 6
+    assert restarts.looping(100.5) == 0, "the first has left the window"
+    restarts.succeeded()
+    assert restarts.failed(101.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"processes": 0}, {"margin": 0.0}, {"grace": -1.0}, {"preload": "module"}, {"preload": ":app"}],
+    ids=str,
+)
+def test_a_spec_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        SupervisorSpec(**wrong)
+
+
+def test_a_liveness_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a directory"):
+        Supervisor(SupervisorSpec(liveness_file=str(tmp_path / "missing" / "alive")))
 
 
 # -- the package -------------------------------------------------------------------------------------------------
