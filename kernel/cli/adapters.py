@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from math import isinf
@@ -13,17 +14,17 @@ from kernel import discovery
 from kernel.cli.context import json_option
 from kernel.cli.output import print_json, print_table
 from kernel.discovery import Installed
-from kernel.errors import KernelError
+from kernel.errors import KernelError, MissingExtra
 
-#: What is constructed to read its features, by group: from a URL without a place, or with one slot.
-_MAKERS: dict[str, Callable[[str], Any]] = {
-    "kernel.transports": lambda name: discovery.transport(f"{name}://"),
-    "kernel.results": lambda name: discovery.results(f"{name}://"),
-    "kernel.coordination": lambda name: discovery.coordination(f"{name}://"),
-    "kernel.schedules": lambda name: discovery.schedules(f"{name}://"),
-    "kernel.pools": lambda name: discovery.pool(name, 1),
-    "kernel.serializers": discovery.serializer,
+#: What constructs an adapter from a URL, by group. Nothing is opened.
+_OPENERS: dict[str, Callable[[str], Any]] = {
+    "kernel.transports": discovery.transport,
+    "kernel.results": discovery.results,
+    "kernel.coordination": discovery.coordination,
+    "kernel.schedules": discovery.schedules,
 }
+#: Ends of URLs that name a place: a host or a name, a path.
+_PLACES = ("://place", ":///place")
 
 
 @click.command()
@@ -69,19 +70,32 @@ def _row(entry: Installed) -> dict[str, Any]:
 
 
 def _features(entry: Installed) -> tuple[dict[str, Any] | None, str | None]:
-    """Features, and why it cannot be used. An adapter that needs a place in its URL has neither."""
-    make = _MAKERS.get(entry.group)
-    if make is None:
-        return None, None
-    try:
-        made = make(entry.name)
-        features = getattr(made, "features", None)
-    except KernelError as error:
-        foreign = isinstance(error.__cause__, ImportError)
-        return None, str(error) if foreign else None
-    except Exception:  # an adapter that knows its features only once it is open
-        return None, None
+    """Features, and why it cannot be used. An adapter that needs more in its URL than a place has neither."""
+    with warnings.catch_warnings():  # what a client library says about itself is not the answer to this question
+        warnings.simplefilter("ignore")
+        try:
+            features = getattr(_made(entry), "features", None)
+        except MissingExtra as error:
+            return None, str(error)
+        except Exception:  # foreign code; or an adapter that knows its features only once it is open
+            return None, None
     return (_plain(asdict(features)) if is_dataclass(features) and not isinstance(features, type) else None), None
+
+
+def _made(entry: Installed) -> Any:
+    if entry.group == "kernel.pools":
+        return discovery.pool(entry.name, 1)
+    if entry.group == "kernel.serializers":
+        return discovery.serializer(entry.name)
+    if entry.group not in _OPENERS:
+        return None
+    construct = _OPENERS[entry.group]
+    try:
+        return construct(entry.name + _PLACES[0])
+    except MissingExtra:
+        raise
+    except KernelError:
+        return construct(entry.name + _PLACES[1])
 
 
 def _plain(features: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +104,9 @@ def _plain(features: dict[str, Any]) -> dict[str, Any]:
 
 
 def _words(features: dict[str, Any] | None) -> str | None:
-    """Features in a few words: flags by name, quantities with their value, what is absent left out."""
+    """Features in a few words: flags by name, quantities with their value; what is absent is left out."""
     if features is None:
         return None
     shown = [key if value is True else f"{key}={value}" for key, value in features.items()
-             if value is not False and value not in (0, 0.0)]  # fmt: skip
+             if value not in (False, 0)]  # fmt: skip
     return ", ".join(shown) or None

@@ -37,6 +37,7 @@ def _key(key: str, *names: str, **attributes: Any) -> Callable[[F], F]:
     if isinstance(default, bool):
         shown = names[0].lstrip("-").split("/--")[0 if default else 1]
     elif isinstance(default, int | float):
+        shown = f"{default:g}"
         attributes.setdefault("type", type(default))
     if shown != "":
         text = f"{text}  [default: {shown}]"

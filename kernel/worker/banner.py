@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from math import inf
+from textwrap import fill
 from typing import Protocol
 
 from kernel import config
@@ -17,6 +18,8 @@ from kernel.ports import Features, Pool
 
 #: Names of tasks that are shown.
 SHOWN = 20
+#: Longest line, in characters, where a word is not longer.
+WIDTH = 100
 
 
 class Booted(Protocol):
@@ -31,8 +34,11 @@ def banner(app: Kernel, worker: Booted) -> str:
     """Several lines of plain text: where from, what and how this worker runs. Secrets in URLs are masked."""
     rows = list(_rows(app, worker))
     width = max(len(name) for name, _ in rows)
+    indent = " " * (width + 4)
     title = f"kernel {_version()}, application {app.name}, on {platform.node()}, process {os.getpid()}"
-    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+    lines = [fill(f"  {name:<{width}}  {text}", WIDTH, subsequent_indent=indent, break_on_hyphens=False,
+                  break_long_words=False, replace_whitespace=False) for name, text in rows]  # fmt: skip
+    return "\n".join([title, *lines])
 
 
 def _version() -> str:
