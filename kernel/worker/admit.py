@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
 from typing import Any
 
 from kernel import discovery
@@ -134,27 +133,15 @@ class Admit:
         return loads
 
     def _particular(self, admission: Admission, job: Job, now: float) -> bool:
-        """Apply the optional fields; False when they say that the job does not run now."""
+        """Apply the optional fields, whose types `decode` has checked; False when the job does not run now."""
         extra = job.envelope.extra
-        try:
-            job.soft_limit = _seconds(extra.get(wire.SOFT_LIMIT, job.soft_limit))
-            job.hard_limit = _seconds(extra.get(wire.HARD_LIMIT, job.hard_limit))
-            eta = _seconds(extra.get(wire.ETA, 0.0))
-            expires_at = _seconds(extra.get(wire.EXPIRES_AT, 0.0))
-            _seconds(extra.get(wire.MAX_RETRIES, 0))
-            _seconds(extra.get(wire.MAX_DELIVERIES, 0))
-            int(extra.get(wire.PRIORITY, 0))
-            home = extra.get(wire.HOME, "")
-            if not isinstance(home, str):
-                raise TypeError("the home queue is no text")
-        except (TypeError, ValueError, OverflowError) as error:
-            job.outcome = Failed(Error("DecodeError", str(error)), "unprocessable", f"damaged optional field: {error}")
-            admission.ended.append(job)
-            return False
+        job.soft_limit = extra.get(wire.SOFT_LIMIT, job.soft_limit)
+        job.hard_limit = extra.get(wire.HARD_LIMIT, job.hard_limit)
         if wire.RESULT in extra:
             job.store = self._store and extra[wire.RESULT] != RESULT_IGNORED
         if wire.ACK_EARLY in extra:
-            job.early = bool(extra[wire.ACK_EARLY])
+            job.early = extra[wire.ACK_EARLY]
+        expires_at, eta = extra.get(wire.EXPIRES_AT, 0.0), extra.get(wire.ETA, 0.0)
         if expires_at and now >= expires_at:
             job.outcome = Drop("expired before it was started", "EXPIRED")
         elif eta > now:
@@ -238,7 +225,7 @@ class Admit:
             return
         since = envelope.extra.get(wire.UNKNOWN_SINCE, now)
         hops = envelope.extra.get(wire.HOP, 0)
-        if not isinstance(since, (int, float)) or not isinstance(hops, int) or now - since >= self._unknown_for:
+        if now - since >= self._unknown_for:
             reason = f"no worker knew the task {envelope.task!r} for {self._unknown_for:g} s"
             job.outcome = Failed(Error("kernel.errors.UnknownTask", reason), "unprocessable", reason)
         else:
@@ -247,13 +234,6 @@ class Admit:
 
 def _hop_wait(hops: int) -> float:
     return min(LAST_HOP, FIRST_HOP * 2.0 ** min(hops, 16))
-
-
-def _seconds(value: Any) -> float:
-    number = float(value)
-    if not isfinite(number):
-        raise ValueError(f"{value!r} is no time")
-    return number
 
 
 def check_limits(plans: Iterable[Plan], lease_total: float, killable: bool, pool: str) -> None:
