@@ -24,8 +24,10 @@ from kernel_sqlite.url import Location
 CHECKPOINT_PAGES = 2000
 #: Bytes that the log file keeps after it was copied back.
 LOG_BYTES = 32 * 1024 * 1024
-#: Seconds between two tries to switch a new file to write-ahead logging, which does not wait by itself.
-SWITCH_RETRY_FOR = 0.005
+#: Milliseconds that SQLite itself waits for another writer in one of our tries.
+TRY_MS = 2
+#: Seconds between two tries.
+RETRY_FOR = 0.0005
 #: The first release of SQLite with RETURNING.
 OLDEST = (3, 35, 0)
 
@@ -99,7 +101,7 @@ class Database:
             with self._lent() as connection:
                 committing = False
                 try:
-                    connection.execute("BEGIN IMMEDIATE")
+                    self._begin(connection)
                     yield connection
                     committing = True
                     connection.execute("COMMIT")
@@ -122,6 +124,13 @@ class Database:
                 yield connection
             except (sqlite3.Error, *UNFIT) as error:
                 raise translate(error, self.path) from error
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        # SQLite's own waiting doubles up to 100 ms between tries, in which busy processes starve the others for
+        # seconds. Short tries that begin anew are fair enough.
+        connection.execute(f"PRAGMA busy_timeout = {TRY_MS}")
+        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"), self.location.timeout)
+        connection.execute(f"PRAGMA busy_timeout = {int(self.location.timeout * 1000)}")
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -198,8 +207,8 @@ class Database:
             raise ConfigError(f"{self.path}: the file system cannot do write-ahead logging; use a local disk")
 
 
-def _patiently(action: Callable[[], None], timeout: float) -> None:
-    """Try until another process that does the same at this moment is through."""
+def _patiently(action: Callable[[], object], timeout: float) -> None:
+    """Try until no other process is in the way, or `timeout` seconds have passed."""
     until = time.monotonic() + timeout
     while True:
         try:
@@ -207,6 +216,6 @@ def _patiently(action: Callable[[], None], timeout: float) -> None:
         except sqlite3.OperationalError as error:
             if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
-            sleep(SWITCH_RETRY_FOR)
+            sleep(RETRY_FOR)
         else:
             return

@@ -19,9 +19,10 @@ def send(transport: SqliteTransport, name: str, batches: int) -> None:
 
 
 def receive(transport: SqliteTransport, idle_for: float) -> None:
-    """Receive until nothing came for a while; prints each message once its ack is durable."""
+    """Receive until nothing came for a while; prints each message with "?" before its ack and plain after it."""
     print("ready", flush=True)
     while batch := transport.receive(["q"], 7, idle_for):
+        print(*(f"?{one.payload.decode()}" for one in batch), sep="\n", flush=True)
         lost = transport.ack(batch)
         print(*(one.payload.decode() for one in batch if one not in lost), sep="\n", flush=True)
 
