@@ -239,10 +239,8 @@ class Crew:
             self._launchers.remove(launcher)
 
     def close(self) -> None:
-        """Kill what is left and close all launchers."""
-        for child in self.children.values():
-            if child.pid:
-                kill_group(child.pid)
+        """Close all launchers. Processes that are left, because the supervisor failed, drain by themselves: what they
+        hold is not lost, and their lifeline is cut when the supervisor is gone."""
         self._current = None
         for launcher in self._launchers:
             launcher.close()

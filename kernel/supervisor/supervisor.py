@@ -116,7 +116,7 @@ class Supervisor:
             else:
                 assert isinstance(event, Broken)
                 self._broke(subject, event.reason, now)
-        if os.getpid() == 1:
+        if os.getpid() == 1:  # right after the collecting, which made all of our own known
             reap_strangers(self._crew.pids())
         if self._crew.look(now):
             self._restarts.succeeded()
