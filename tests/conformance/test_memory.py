@@ -135,6 +135,7 @@ class TestCoordination(CoordinationConformance):
 
 class TestSchedules(ScheduleStoreConformance):
     label = "memory"
+    clock: FakeClock | None = FakeClock()
 
     def make(self, namespace: str) -> MemorySchedules:
         return MemorySchedules(Space.named(namespace))

@@ -12,12 +12,21 @@ SPACE = "delay"
 
 
 class ScheduleBench(Bench[ScheduleStore]):
-    """Schedule stores of one namespace. Times are the test's own: `take` is told what time it is."""
+    """Schedule stores of one namespace.
+
+    `take` is told what time it is. Whether a lease ends by that time or by the clock of the service is the
+    adapter's choice, so the tests of leases tell the true time.
+    """
 
     @property
     def f(self) -> ScheduleFeatures:
         """The claims of the adapter."""
         return cast(ScheduleFeatures, self.features)
+
+    @property
+    def lease(self) -> float:
+        """A lease that a test can wait for."""
+        return 60.0 if self.tuning.clock else self.tuning.lease_for
 
     def add(self, key: str, due_at: float, payload: bytes = b"", space: str = SPACE) -> Parked:
         """Store one entry by the first adapter."""

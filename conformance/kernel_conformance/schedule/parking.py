@@ -94,11 +94,13 @@ def test_a_taken_entry_is_hidden(bench: ScheduleBench) -> None:
     Fix: write the end of the lease in the step that takes; never delete at taking.
     """
     second = bench.open()
-    bench.add("a", T)
-    assert bench.take(T, lease=30.0) == ["a"]
-    assert bench.take(T + 29.0) == []
-    assert bench.take(T + 29.0, by=second) == []
-    assert bench.take(T + 31.0, by=second) == ["a"], "an entry that was taken and not removed was lost"
+    bench.add("a", bench.now())
+    assert bench.take(bench.now(), lease=bench.lease) == ["a"]
+    bench.pass_time(bench.lease * 0.7)
+    assert bench.take(bench.now()) == []
+    assert bench.take(bench.now(), by=second) == []
+    bench.pass_time(bench.lease * 0.4)
+    assert bench.take(bench.now(), by=second) == ["a"], "an entry that was taken and not removed was lost"
 
 
 def test_takers_share(bench: ScheduleBench) -> None:
@@ -137,11 +139,12 @@ def test_adding_replaces(bench: ScheduleBench) -> None:
 
     Fix: write the whole row; a leased entry that is added anew may be taken at its new time.
     """
-    bench.add("a", T, b"old")
-    assert bench.take(T, lease=1000.0) == ["a"]
-    bench.add("a", T + 5.0, b"new")
-    assert bench.take(T + 4.0) == []
-    assert bench.first.take(SPACE, T + 5.0, 10, 60.0) == [Parked(SPACE, "a", T + 5.0, b"new")]
+    now = bench.now() - 100.0
+    bench.add("a", now, b"old")
+    assert bench.take(now, lease=1000.0) == ["a"]
+    bench.add("a", now + 5.0, b"new")
+    assert bench.take(now + 4.0) == []
+    assert bench.first.take(SPACE, now + 5.0, 10, 60.0) == [Parked(SPACE, "a", now + 5.0, b"new")]
 
 
 def test_remove_spares_what_was_replaced(bench: ScheduleBench) -> None:
@@ -162,14 +165,15 @@ def test_next_at(bench: ScheduleBench) -> None:
     Fix: take the minimum over both kinds of entries.
     """
     assert bench.first.next_at(SPACE) is None
-    bench.add("b", T + 20.0)
-    entry = bench.add("a", T)
-    bench.add("foreign", T - 50.0, space="other")
-    assert bench.first.next_at(SPACE) == T
-    bench.take(T, lease=10.0)
-    assert bench.first.next_at(SPACE) == pytest.approx(T + 10.0, abs=0.01)
+    now = bench.now()
+    bench.add("b", now + 200.0)
+    entry = bench.add("a", now)
+    bench.add("foreign", now - 50.0, space="other")
+    assert bench.first.next_at(SPACE) == now
+    bench.take(now, lease=100.0)
+    assert bench.first.next_at(SPACE) == pytest.approx(now + 100.0, abs=1.0 + bench.tuning.slack)
     bench.first.remove([entry])
-    assert bench.first.next_at(SPACE) == T + 20.0
+    assert bench.first.next_at(SPACE) == now + 200.0
 
 
 def test_a_batch_of_max_batch(bench: ScheduleBench) -> None:

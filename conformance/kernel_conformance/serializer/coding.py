@@ -27,7 +27,12 @@ _VALUES = st.recursive(
 )
 #: Fixed, so that a run of the suite is repeatable.
 _RUN = settings(
-    max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=150,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
 )
 
 #: What every codec carries: the arguments of ordinary tasks.
