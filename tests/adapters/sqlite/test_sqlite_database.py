@@ -127,6 +127,22 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(
     check_it_goes_on(transport, stored)
 
 
+def test_a_commit_that_fails_half_way_did_nothing(
+    transport: SqliteTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport.send([Outgoing("q", b"x")])
+    held = transport.receive(["q"], 1, 0.0)
+    transport.declare(["next"])
+    monkeypatch.setattr(messages, "INSERT", "INSERT INTO nowhere VALUES (?, ?, ?)")
+    with pytest.raises(Unavailable) as error:
+        transport.commit([(held[0], [Outgoing("next", b"y")])])
+    assert error.value.sent == "no"
+    monkeypatch.undo()
+    assert transport.receive(["next"], 1, 0.0) == []
+    assert transport.commit([(held[0], [Outgoing("next", b"y")])]) == []
+    assert [delivery.payload for delivery in transport.receive(["next"], 9, 0.0)] == [b"y"]
+
+
 def test_a_disk_that_fails_is_unavailable_and_loses_nothing(transport: SqliteTransport, tmp_path: Path) -> None:
     transport.declare(["q"])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
