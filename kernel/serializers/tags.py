@@ -57,6 +57,7 @@ def _untag_one(name: str, content: Any) -> Any:
         raise DecodeError(f"unknown tag {name[:40]!r}")
     try:
         return build(content)
+    # The last two: a zone's key names a file, of the system or of a package of time zones.
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, OSError, ImportError) as error:
         raise DecodeError(f"damaged {name}: {type(error).__name__}: {error}") from None
 

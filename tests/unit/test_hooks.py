@@ -80,16 +80,17 @@ def test_batch_hooks_are_called_in_the_order_of_pluggy_with_what_they_want() -> 
 
 
 def test_compile_follows_the_manager() -> None:
-    log: list[Any] = []
     hooks = load()
-    plugin = Recorder("late", log)
+    plugin = Recorder("late", [])
+    counts = [len(hooks.sending)]
     hooks.manager.register(plugin)
-    assert len(hooks.sending) == 0
+    counts.append(len(hooks.sending))
     hooks.compile()
-    assert len(hooks.sending) == 1
+    counts.append(len(hooks.sending))
     hooks.manager.unregister(plugin)
     hooks.compile()
-    assert len(hooks.sending) == 0
+    counts.append(len(hooks.sending))
+    assert counts == [0, 0, 1, 0]
 
 
 def test_a_failing_batch_hook_is_logged_once_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
