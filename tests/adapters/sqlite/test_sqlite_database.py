@@ -73,7 +73,9 @@ def test_files_that_are_not_ours_are_refused_and_left_alone(tmp_path: Path) -> N
     noise.write_bytes(os.urandom(5000))
     write(foreign, "CREATE TABLE users (id)")
     write(marked, "PRAGMA application_id = 7")
-    Database(Location(path=str(newer))).open()
+    database = Database(Location(path=str(newer)))
+    database.open()
+    database.close()
     write(newer, "PRAGMA user_version = 99")
     for path in (noise, foreign, marked, newer, tmp_path, tmp_path / "no" / "where.db"):
         before = path.read_bytes() if path.is_file() else None
