@@ -19,8 +19,9 @@ tag:
     {"$time": "..."}, {"$time": [...]} datetime.time, as for a datetime
 
 What would come back changed is refused with `EncodeError` and the path of the value: NaN and infinity, lone
-surrogates, subclasses of the types above (enums, named tuples, ...), dataclasses, time zones without a key, nesting
-deeper than `MAX_DEPTH`. An unknown tag is a `DecodeError`: guessing would change a value silently.
+surrogates, subclasses of the types above (enums, named tuples, ...), dataclasses, time zones without a key, offsets
+finer than a second, nesting deeper than `MAX_DEPTH`. An unknown tag is a `DecodeError`: guessing would change a value
+silently.
 """
 
 from __future__ import annotations

@@ -157,8 +157,11 @@ def _moment(name: str) -> Callable[[Any], dict[str, Any]]:
 
 
 def _is_fixed(zone: tzinfo) -> bool:
-    # An offset with a name of its own would come back without the name.
-    return type(zone) is timezone and repr(zone) == repr(timezone(zone.utcoffset(None)))
+    if type(zone) is not timezone:
+        return False
+    # A name of its own would be lost, and CPython's fromisoformat reads an offset below one second as UTC.
+    offset = zone.utcoffset(None)
+    return not offset.microseconds and repr(zone) == repr(timezone(offset))
 
 
 def _zone_key(zone: tzinfo) -> str:
@@ -166,7 +169,7 @@ def _zone_key(zone: tzinfo) -> str:
     module = sys.modules.get("zoneinfo")
     key = getattr(zone, "key", None)
     if module is None or type(zone) is not module.ZoneInfo or not isinstance(key, str):
-        raise _Refused(f"the time zone {zone!r} has no key; use zoneinfo.ZoneInfo(name), or datetime.timezone unnamed")
+        raise _Refused(f"{zone!r} has no key: use zoneinfo.ZoneInfo(name), or an unnamed datetime.timezone in seconds")
     return key
 
 
