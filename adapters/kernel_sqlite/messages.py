@@ -157,7 +157,7 @@ def runs(receipts: Iterable[Receipt]) -> Iterator[tuple[int, int, int]]:
     """Cut receipts into neighbours of one claim: (first key, last key, token).
 
     Between two neighbours there is no other message of that token, so a run is one statement instead of many:
-    half the price of one statement per message.
+    a sixth cheaper, and it tells which leases were lost.
     """
     first = last = token = -1
     following = -1
