@@ -1,7 +1,7 @@
 """kernel: a distributed task queue built as a ports-and-adapters toolkit."""
 
-from kernel.app import Kernel
-from kernel.current import current_app, current_request, current_task
+from kernel.app import Kernel, current_app
+from kernel.current import current_request
 from kernel.envelope import Envelope
 from kernel.errors import (
     ConfigError,
@@ -16,8 +16,9 @@ from kernel.errors import (
     Unavailable,
 )
 from kernel.logs import get_task_logger
+from kernel.options import Call
 from kernel.result import AsyncResult
-from kernel.task import Call, Task, shared_task
+from kernel.task import Task, current_task, shared_task
 
 __version__ = "0.1.0"
 

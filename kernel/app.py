@@ -11,26 +11,18 @@ from kernel.batcher import Batch, Batcher, in_chunks, open_batch
 from kernel.call import CallSheet
 from kernel.clock import SYSTEM, Clock
 from kernel.config import Config
-from kernel.current import has_current_app, set_current_app
+from kernel.current import application
 from kernel.envelope import decode
 from kernel.errors import ConfigError
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.native import allocate_lock
 from kernel.opened import Given, Opened
+from kernel.options import Call, CallOptions, TaskOptions, check_known
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Serializer, Transport
 from kernel.result import AsyncResult, Completed, NoResults, Results
 from kernel.steady import send_all
-from kernel.task import (
-    Call,
-    CallOptions,
-    Declares,
-    DeclaresBound,
-    Task,
-    TaskOptions,
-    default_name,
-    shared,
-)
+from kernel.task import Declares, DeclaresBound, Task, default_name, shared
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,8 +49,8 @@ class Kernel:
         self._given = Given()
         self._lock = allocate_lock()
         self._forget_process()
-        if not has_current_app():
-            set_current_app(self)
+        if not application:
+            application.append(self)
 
     def __repr__(self) -> str:
         return f"<Kernel {self.name}>"
@@ -145,7 +137,7 @@ class Kernel:
     def task(self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
     def task(self, function: Any = None, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
         """Declare a task, as `@app.task` or `@app.task(option=...)`; the options are `kernel.task.TaskOptions`."""
-        _known(options, TaskOptions, "task")
+        check_known(options, TaskOptions, "task")
 
         def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
             name = options.get("name") or default_name(function, main=self.name)
@@ -196,7 +188,6 @@ class Kernel:
         **options: Unpack[CallOptions],
     ) -> AsyncResult[Any]:
         """Send a call by the task's name, which need not be known here."""
-        _known(options, CallOptions, "call")
         return self._dispatch(*self.sheet(name).message(args, kwargs or {}, options))
 
     def _dispatch(self, task_id: str, message: Outgoing) -> AsyncResult[Any]:
@@ -296,10 +287,14 @@ class Kernel:
         return discovery.serializer(name)
 
 
-def _known(options: Mapping[str, Any], kind: type, what: str) -> None:
-    """Refuse an option that does not exist: one that is silently ignored costs a day."""
-    unknown = options.keys() - kind.__annotations__.keys()
-    if unknown:
-        raise ConfigError(
-            f"unknown {what} option {sorted(unknown)[0]!r}; the options are {', '.join(sorted(kind.__annotations__))}"
-        )
+def current_app() -> Kernel:
+    """The application of this process: a worker's own, else the first created; `ConfigError` when there is none."""
+    if not application:
+        raise ConfigError("there is no application in this process: create one with Kernel(...) first")
+    app: Kernel = application[0]
+    return app
+
+
+def set_current_app(app: Kernel) -> None:
+    """Make `app` what `current_app` returns in this process."""
+    application[:] = [app]

@@ -136,7 +136,7 @@ def in_chunks(send: Send, most: int) -> Send:
             except PortError as error:
                 if start == 0:
                     raise
-                errors.update({index: error for index in range(start, len(messages))})
+                errors.update(dict.fromkeys(range(start, len(messages)), error))
                 break
         if errors:
             raise PartialSend(errors)

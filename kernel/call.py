@@ -14,10 +14,11 @@ from kernel.current import running
 from kernel.envelope import Envelope, encode
 from kernel.errors import ConfigError, Rejected
 from kernel.ids import new_id
+from kernel.options import CallOptions, check_known
 from kernel.ports import Outgoing, Serializer
 
 if TYPE_CHECKING:
-    from kernel.task import CallOptions, Task
+    from kernel.task import Task
 
 #: What an unlimited `max_retries` is on the wire.
 UNLIMITED = -1
@@ -87,10 +88,14 @@ class CallSheet:
     def _with_options(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
     ) -> tuple[str, Outgoing]:
+        check_known(options, CallOptions, "call")
         now = self._clock.now()
         codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
         extra = dict(self._extra)
         self._call_extra(extra, options, now)
+        fault = wire.fault_of(extra)
+        if fault:
+            raise ConfigError(f"{self.name}: {fault}")
         parent = running.get()
         if parent is not None:
             extra[wire.PARENT] = parent.envelope.id

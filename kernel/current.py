@@ -1,22 +1,18 @@
-"""The application and the task that run here and now.
+"""What runs here and now: the application of this process, and the message of the running task.
 
-`current_app()` and `current_task()` are calls, not proxies: what they return is typed and is what it seems.
+`current_app()` (`kernel.app`), `current_task()` (`kernel.task`) and `current_request()` read it. They are calls, not
+proxies: what they return is typed and is what it seems.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from kernel import envelope as wire
 from kernel.envelope import Envelope
-from kernel.errors import ConfigError
-
-if TYPE_CHECKING:
-    from kernel.app import Kernel
-    from kernel.task import Task
 
 
 class Running(Protocol):
@@ -35,8 +31,8 @@ class Running(Protocol):
         """Earlier deliveries of this message that ended without ack or release; -1: the transport cannot tell."""
 
     @property
-    def task(self) -> Task[..., Any, Any]:
-        """The task that runs."""
+    def task(self) -> Any:
+        """The `Task` that runs."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -65,30 +61,8 @@ class Request(msgspec.Struct, frozen=True):
 #: Set by a worker around each task, also for log records.
 running: ContextVar[Running | None] = ContextVar("kernel_running", default=None)
 
-_default: list[Kernel] = []
-
-
-def set_current_app(app: Kernel) -> None:
-    """Make `app` what `current_app` returns in this process. A worker does this; so does the first `Kernel(...)`."""
-    _default[:] = [app]
-
-
-def has_current_app() -> bool:
-    """Whether this process has an application."""
-    return bool(_default)
-
-
-def current_app() -> Kernel:
-    """The application of this process; `ConfigError` when there is none."""
-    if not _default:
-        raise ConfigError("there is no application in this process: create one with Kernel(...) first")
-    return _default[0]
-
-
-def current_task() -> Task[..., Any, Any] | None:
-    """The task that runs in this context, None outside of a worker."""
-    job = running.get()
-    return None if job is None else job.task
+#: The application of this process, at most one: a worker's own, else the first that was created.
+application: list[Any] = []
 
 
 def current_request() -> Request | None:

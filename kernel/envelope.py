@@ -186,13 +186,15 @@ def _nested(value: Any, room: int) -> bool:
     return False
 
 
-def _check_extra(extra: Mapping[int, Any]) -> None:
+def fault_of(extra: Mapping[int, Any]) -> str:
+    """What is wrong with optional fields, "" when nothing is: asked before a send, and of everything that arrives."""
     for number, value in extra.items():
         check = _CHECKS.get(number)
         if check is not None and not check(value):
-            raise DecodeError(f"damaged frame: optional field {number} cannot be {_short(value)}")
+            return f"optional field {number} cannot be {_short(value)}"
         if _nested(value, NESTING):
-            raise DecodeError(f"damaged frame: optional field {number} nests deeper than {NESTING} levels")
+            return f"optional field {number} nests deeper than {NESTING} levels"
+    return ""
 
 
 def _short(value: Any) -> str:
@@ -231,7 +233,9 @@ def decode(payload: bytes) -> Envelope:
         except _FAULTS as error:
             raise DecodeError(f"damaged frame: {error}") from None
         if envelope.extra:
-            _check_extra(envelope.extra)
+            fault = fault_of(envelope.extra)
+            if fault:
+                raise DecodeError(f"damaged frame: {fault}")
         return envelope
     if not payload:
         raise DecodeError("empty frame")

@@ -60,11 +60,11 @@ class PartialSend(PortError):
 
     def __init__(self, errors: Mapping[int, PortError]) -> None:
         unknown = any(error.sent == "unknown" for error in errors.values())
-        super().__init__(
-            f"{len(errors)} messages not sent: {next(iter(errors.values()))}",
-            sent="unknown" if unknown else "no",
-        )
+        super().__init__(f"{len(errors)} messages not sent: {_first(errors)}", sent="unknown" if unknown else "no")
         self.errors = dict(errors)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.errors,)
 
 
 class PartialPut(PortError):
@@ -74,9 +74,16 @@ class PartialPut(PortError):
     """
 
     def __init__(self, errors: Mapping[int, PortError], standing: list[bytes | None]) -> None:
-        super().__init__(f"{len(errors)} records not stored: {next(iter(errors.values()))}")
+        super().__init__(f"{len(errors)} records not stored: {_first(errors)}")
         self.errors = dict(errors)
         self.standing = standing
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.errors, self.standing)
+
+
+def _first(errors: Mapping[int, PortError]) -> str:
+    return str(next(iter(errors.values()), "no reason given"))
 
 
 # -- codecs ------------------------------------------------------------------------------------------------
@@ -124,6 +131,9 @@ class TaskFailed(ResultError):
         self.traceback = traceback
         if traceback:
             self.add_note(f"Remote traceback of task {task_id}:\n{traceback.rstrip()}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.task_id, self.type, self.message, self.traceback)
 
 
 class Revoked(ResultError):
@@ -176,7 +186,7 @@ class Retry(Exception):
         countdown: float | None = None,
         eta: float | None = None,
         cause: BaseException | None = None,
-        max_retries: int | None | Literal[False] = False,
+        max_retries: int | Literal[False] | None = False,
     ) -> None:
         super().__init__(f"retry: {cause!r}" if cause is not None else "retry")
         self.countdown = countdown

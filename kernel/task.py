@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import (
     Any,
@@ -13,92 +12,20 @@ from typing import (
     NoReturn,
     ParamSpec,
     Protocol,
-    TypedDict,
     TypeVar,
     Unpack,
     overload,
 )
 
-from kernel.current import Request, current_app, current_request
-from kernel.errors import Retry
+from kernel.current import Request, application, current_request, running
+from kernel.errors import ConfigError, Retry
+from kernel.options import CallOptions, TaskOptions, check_known
 from kernel.result import AsyncResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 C = TypeVar("C")
-
-
-class TaskOptions(TypedDict, total=False):
-    """Options of a task; what is left out comes from the configuration. Times are in seconds."""
-
-    #: Registry key and wire name; default: module and name of the function.
-    name: str
-    queue: str
-    serializer: str
-    #: 0 to 9, 9 the most urgent.
-    priority: int
-    #: Seconds after sending from which it is not started any more.
-    expires: float
-    ignore_result: bool
-    #: Seconds for which a result is kept.
-    result_expires: float
-    #: False: acknowledge just before the task starts; a crash then loses it instead of repeating it.
-    acks_late: bool
-    track_started: bool
-    #: Retries after the first run; None: no limit.
-    max_retries: int | None
-    default_retry_delay: float
-    #: Factor between two delays; True is 2.0, False keeps the delay constant.
-    retry_backoff: bool | float
-    retry_backoff_max: float
-    retry_jitter: bool
-    autoretry_for: tuple[type[BaseException], ...]
-    dont_autoretry_for: tuple[type[BaseException], ...]
-    #: Exceptions that are an expected end: a FAILURE, logged without traceback.
-    throws: tuple[type[BaseException], ...]
-    #: `SoftTimeLimitExceeded` is raised in the task after this.
-    soft_time_limit: float
-    #: The task is stopped after this, with its process where there is no other way.
-    time_limit: float
-    #: Recorded starts of one message before it goes to the dead letters.
-    max_deliveries: int
-    #: Whether failures go to the dead letters; None: only when retries were allowed and are exhausted.
-    dead_letter: bool | None
-    #: Check arguments against the signature in the caller.
-    typing: bool
-
-
-class CallOptions(TypedDict, total=False):
-    """Options of one call. Times are in seconds, or as the type says."""
-
-    task_id: str
-    #: Not before so many seconds from now, or not before `eta` (aware datetime or wall clock).
-    countdown: float
-    eta: datetime | float
-    #: Not from so many seconds from now on, or from that moment on.
-    expires: float | datetime
-    priority: int
-    queue: str
-    serializer: str
-    #: The caller's own values; the task reads them in `request.headers`.
-    headers: Mapping[str, Any]
-    ignore_result: bool
-    result_expires: float
-    soft_time_limit: float
-    time_limit: float
-    max_retries: int | None
-    max_deliveries: int
-    acks_late: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call that is not sent yet, for `send_many` with options of its own."""
-
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] | None = None
-    options: CallOptions | None = None
 
 
 class Application(Protocol):
@@ -139,7 +66,12 @@ class Task(Generic[P, R, C]):
     @property
     def app(self) -> Application:
         """The application that it was declared on; for a shared task, the one of this process."""
-        return self._app if self._app is not None else current_app()
+        if self._app is not None:
+            return self._app
+        if not application:
+            raise ConfigError(f"{self.name} is a shared task, and there is no application: create one with Kernel(...)")
+        own: Application = application[0]
+        return own
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
         """Run the function here and now, as if it were not a task."""
@@ -196,6 +128,15 @@ class Task(Generic[P, R, C]):
         raise Retry(countdown=countdown, eta=_wall(eta), cause=exc, max_retries=max_retries) from exc
 
 
+def current_task() -> Task[..., Any, Any] | None:
+    """The task that runs in this context, None outside of a worker."""
+    job = running.get()
+    if job is None:
+        return None
+    task: Task[..., Any, Any] = job.task
+    return task
+
+
 def _wall(moment: datetime | float | None) -> float | None:
     return moment.timestamp() if isinstance(moment, datetime) else moment
 
@@ -240,6 +181,8 @@ def shared_task(*, bind: Literal[True], **options: Unpack[TaskOptions]) -> Decla
 def shared_task(*, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
 def shared_task(function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
     """Declare a task without an application, for libraries: it belongs to whichever application uses it."""
+
+    check_known(options, TaskOptions, "task")
 
     def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
         task: Task[..., Any, Any] = Task(function, options.get("name") or default_name(function), options, bind, None)

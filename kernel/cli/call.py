@@ -14,7 +14,7 @@ from kernel.cli.output import FAILED, NOT_YET, OK, USAGE, Fault, as_json, moment
 from kernel.errors import ResultTimeout
 from kernel.outcome import FINAL, Entry
 from kernel.result import AsyncResult
-from kernel.task import CallOptions
+from kernel.options import CallOptions
 
 
 class JsonOf(click.ParamType[Any]):

@@ -111,6 +111,7 @@ class Admit:
                 continue
             job = Job(delivery, envelope, plan, held_until, node, loads, plan.coroutine)
             job.store = self._store and not plan.ignore_result
+            job.ttl = plan.ttl
             job.early = plan.early
             job.soft_limit = plan.soft_limit
             job.hard_limit = plan.hard_limit
@@ -139,6 +140,7 @@ class Admit:
         job.hard_limit = extra.get(wire.HARD_LIMIT, job.hard_limit)
         if wire.RESULT in extra:
             job.store = self._store and extra[wire.RESULT] != RESULT_IGNORED
+        job.ttl = extra.get(wire.RESULT_TTL, job.ttl)
         if wire.ACK_EARLY in extra:
             job.early = extra[wire.ACK_EARLY]
         expires_at, eta = extra.get(wire.EXPIRES_AT, 0.0), extra.get(wire.ETA, 0.0)
@@ -217,7 +219,7 @@ class Admit:
     ) -> None:
         """A task or a codec that nobody here knows."""
         job = self._blank(delivery, envelope, held_until)
-        job.store = self._store
+        job.store, job.ttl = self._store, self._stray.ttl
         admission.ended.append(job)
         if plan is not None:
             reason = f"codec {envelope.codec!r} is not accepted here: add it to accept= if you trust who sends it"

@@ -47,9 +47,8 @@ class Intake:
         settings: Settings,
         hooks: Hooks,
         clock: Clock,
-        nudge: Callable[[], None],
     ) -> None:
-        """`nudge` wakes the housekeeper when jobs wait that it may have to give back."""
+        """Nothing is received before `loop`."""
         self._transport = transport
         self._pool = pool
         self._admit = admit
@@ -59,7 +58,6 @@ class Intake:
         self._settings = settings
         self._hooks = hooks
         self._clock = clock
-        self._nudge = nudge
         self._turns = Turns(settings.queues, settings.strict)
         self._outage = Outage("the transport", clock)
         self._suspects: deque[Job] = deque()
@@ -69,6 +67,8 @@ class Intake:
         self.stopping = Signal()
         #: Set by the housekeeper while running tasks last: nothing is fetched ahead of them.
         self.stalled = False
+        #: Wakes the housekeeper when jobs wait that it may have to give back; the worker wires it.
+        self.nudge: Callable[[], None] = lambda: None
 
     @property
     def queues(self) -> list[str]:
@@ -142,7 +142,7 @@ class Intake:
 
     def _submit(self, jobs: list[Job]) -> None:
         if len(jobs) > 1 or self._pool.features.inline:
-            self._nudge()
+            self.nudge()
         self._pool.submit(jobs)
 
     def _fitting(self, jobs: list[Job]) -> list[Job]:
@@ -177,7 +177,7 @@ class Intake:
             self._outlet.flush()
             return
         self._suspect = job
-        self._nudge()
+        self.nudge()
         self._pool.submit([job])
         if self._pool.features.inline:
             self._outlet.flush()

@@ -32,8 +32,9 @@ class Job(msgspec.Struct, eq=False):
     loads: Callable[[bytes], Any]
     #: The body is a coroutine function and the pool has a loop of its own.
     coroutine: bool = False
-    #: Keep the result.
+    #: Keep the result, for so many seconds.
     store: bool = False
+    ttl: float = 0.0
     #: Acknowledge just before the start.
     early: bool = False
     #: Seconds; 0.0 none.

@@ -182,7 +182,7 @@ class Outlet:
             if entry is None or job.standing is not None or not (job.store and self._results is not None):
                 decided.append((job, entry))
             else:
-                writes[job.plan.ttl].append((job, entry))
+                writes[job.ttl].append((job, entry))
         for ttl, items in writes.items():
             decided += self._put(items, ttl)
         return decided
@@ -311,7 +311,7 @@ class Outlet:
         if self._results is None or not job.store:
             return None
         final = entry.state in FINAL
-        value = self._results.put([Record(job.envelope.id, encode_entry(entry), final, job.rank)], job.plan.ttl)[0]
+        value = self._results.put([Record(job.envelope.id, encode_entry(entry), final, job.rank)], job.ttl)[0]
         return None if value is None else decode_entry(value)
 
     def mark_started(self, job: Job) -> bool:

@@ -116,9 +116,7 @@ class Runner:
         if job.returned:
             return Failed(_unserialisable(job, error))
         if isinstance(error, Cancelled):
-            lost = Failed(
-                describe(WorkerLost("the worker stopped while the task ran, acknowledged early"))
-            )
+            lost = Failed(describe(WorkerLost("the worker stopped while the task ran, acknowledged early")))
             return lost if job.acked else GiveBack()
         if isinstance(error, Retry):
             return self._retry(job, error.cause, error)

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel import discovery
-from kernel.app import Kernel
-from kernel.current import set_current_app
+from kernel.app import Kernel, set_current_app
 from kernel.envelope import dead_queue
 from kernel.errors import Unavailable
 from kernel.hooks import Settled
@@ -50,59 +49,47 @@ class Worker:
         """
         set_current_app(app)
         self.app = app
-        settings, tasks, clock = app.config.worker, app.config.tasks, app.clock
+        settings, clock = app.config.worker, app.clock
         self.settings = settings
         self.node = f"{platform.node()}:{os.getpid()}"
         self.seat: Seat = seat or NoSeat()
         self._supervised = supervised
-        self.pool = discovery.pool(settings.pool, settings.concurrency)
-        self.ports = ports = app.ports
-        self.transport = transport = ports.transport
+        self._clock = clock
         self._stop_signal = Signal()
         self._nap = Signal()
-        self._quitting = False
+        self._quitting = self._recycling = False
         self._failure: BaseException | None = None
-        self._recycling = False
-        self._clock = clock
         self._flush_at = 0.0
+        #: Jobs that would not end: their threads are still at work when `run` has returned.
         self.abandoned: list[Job] = []
+        self.pool = discovery.pool(settings.pool, settings.concurrency)
+        self.ports = app.ports
+        self.transport = transport = self.ports.transport
         lease = transport.features.lease
         self.hand = Hand(transport, clock, FOREVER if lease is None else lease, self._pause)
-        self.outlet = Outlet(transport, ports.results, self.hand, clock, self._settled)
+        self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled)
         self.runner = Runner(clock, self._done, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at)
-        self.admit = Admit(
-            lambda: app.tasks,
-            tasks,
-            settings.unknown_for,
-            clock,
-            self.node,
-            self._complete,
-            ports.results is not None,
-            self.pool.features.native_async,
-        )
+        self.admit = self._admit()
+        starts = Starts(self.ports.coordination, self.node)
         self.intake = Intake(
-            transport,
-            self.pool,
-            self.admit,
-            self.outlet,
-            self.hand,
-            Starts(ports.coordination, self.node),
-            settings,
-            app.hooks,
-            clock,
-            lambda: self.housekeeper.nudge(),
+            transport, self.pool, self.admit, self.outlet, self.hand, starts, settings, app.hooks, clock
         )
         self.housekeeper = Housekeeper(
-            self.pool,
-            self.runner,
-            self.intake,
-            self.outlet,
-            self.hand,
-            self.seat,
-            settings,
-            clock,
-            self.recycle,
-            lambda: os._exit(ExitCode.HARD_LIMIT),
+            self.pool, self.runner, self.intake, self.outlet, self.hand, self.seat, settings, clock,
+            recycle=self.recycle, die=lambda: os._exit(ExitCode.HARD_LIMIT),
+        )  # fmt: skip
+        self.intake.nudge = self.housekeeper.nudge
+
+    def _admit(self) -> Admit:
+        return Admit(
+            lambda: self.app.tasks,
+            self.app.config.tasks,
+            self.settings.unknown_for,
+            self._clock,
+            self.node,
+            self._complete,
+            store=self.ports.results is not None,
+            native_async=self.pool.features.native_async,
         )
 
     def _complete(self, plan: Plan) -> None:
