@@ -139,6 +139,8 @@ class DeadLetters:
 
         Released at once, the next `receive` would get the same ones again.
         """
+        if self._known_empty():
+            return 0
         held = Held(self._transport, self._monotonic)
         done = 0
         try:
@@ -156,6 +158,13 @@ class DeadLetters:
         finally:
             held.release()
         return done
+
+    def _known_empty(self) -> bool:
+        """Spares waiting for letters where the transport can tell that there are none."""
+        transport = self._transport
+        if not transport.features.inspect or not isinstance(transport, Inspects):
+            return False
+        return transport.sizes([self.name])[0].ready == 0
 
 
 # -- letters -----------------------------------------------------------------------------------------------
@@ -248,9 +257,8 @@ class Held:
             transport.extend(part, lease)
 
     def release(self) -> None:
-        """Give all of them back, the last received first, because a release goes to the front. Idempotent."""
-        self._deliveries.reverse()
-        for part in self._parts():
+        """Give all of them back, the last batch first, because a release goes to the front. Idempotent."""
+        for part in reversed(list(self._parts())):
             self._transport.release(part)
         self._deliveries.clear()
 

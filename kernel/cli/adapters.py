@@ -74,7 +74,10 @@ def _features(entry: Installed) -> tuple[dict[str, Any] | None, str | None]:
     with warnings.catch_warnings():  # what a client library says about itself is not the answer to this question
         warnings.simplefilter("ignore")
         try:
-            features = getattr(_made(entry), "features", None)
+            made = _made(entry)
+            features = getattr(made, "features", None)
+            if entry.group == "kernel.pools":
+                made.stop(0.0)  # one that runs coroutines has a loop already
         except MissingExtra as error:
             return None, str(error)
         except Exception:  # foreign code; or an adapter that knows its features only once it is open

@@ -1,0 +1,143 @@
+"""`kernel demo` on trees as they are in the world."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from kernel.cli import demo as module
+from kernel.cli.demo_tasks import BLOCK, Facts, facts
+from kernel.cli.demo_tree import SKIPPED, listed, totals
+from kernel.cli.main import cli
+
+
+def run(*arguments: str) -> tuple[int, Any, str]:
+    """Status, JSON and standard error of the demo."""
+    result = CliRunner().invoke(cli, ["demo", *arguments, "--json"])
+    return result.exit_code, json.loads(result.stdout) if result.stdout else None, result.stderr
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Files of all sorts."""
+    root = tmp_path / "tree"
+    (root / "empty" / "nested").mkdir(parents=True)
+    for number in range(120):
+        (root / f"{number}.txt").write_bytes(b"line\n" * number)
+    (root / "large.BIN").write_bytes(b"\n" * (2 * BLOCK + 1))
+    (root / "none").write_bytes(b"")
+    (root / "link.txt").symlink_to(root / "1.txt")
+    (root / "loop").symlink_to(root)
+    (root / "dangling").symlink_to("nowhere")
+    os.mkfifo(root / "pipe")
+    return root
+
+
+@pytest.fixture
+def odd(tree: Path) -> bytes:
+    """A file whose name is not UTF-8, where the file system allows it."""
+    path = os.path.join(os.fsencode(tree), b"caf\xe9 \xff.txt")
+    try:
+        Path(os.fsdecode(path)).write_bytes(b"odd\n")
+    except OSError:
+        pytest.skip("file names are UTF-8 here")
+    return path
+
+
+def test_a_tree_is_counted_exactly_once(tree: Path, odd: bytes) -> None:
+    status, found, err = run(str(tree))
+    assert status == 0, err
+    assert found["equal"]
+    assert found["files"] == found["worker"]["files"] == found["sequential"]["files"] == 123
+    assert found["worker"]["digest"] == found["sequential"]["digest"]
+    assert found["worker"]["types"][".txt"] == {"files": 121, "size": 5 * 7140 + 4, "lines": 7141}
+    assert found["worker"]["types"][".bin"]["lines"] == 2 * BLOCK + 1
+    assert found["worker"]["types"]["(none)"]["files"] == 1
+    assert sum(found["processes"].values()) == 123
+
+
+def test_a_killed_process_costs_nothing(tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number}.txt").write_bytes(str(number).encode() * 200)
+    status, found, err = run(str(tmp_path), "--kill")
+    assert status == 0, err
+    assert found["killed"] is not None, "a process was killed before the end"
+    assert f"killed worker process {found['killed']['pid']}" in err
+    assert found["killed"]["after"] < 2000
+    assert found["worker"]["files"] == 2000
+    assert found["equal"]
+
+
+def test_a_table_for_people(tree: Path) -> None:
+    result = CliRunner().invoke(cli, ["demo", str(tree), "--processes", "1", "--keep"])
+    assert result.exit_code == 0, result.output
+    assert "all, by workers" in result.stdout
+    assert result.stdout.rstrip().endswith("equal")
+    kept = Path(result.stderr.split("kept: ")[1].strip())
+    assert {"demo.db", "worker.log"} <= {path.name for path in kept.iterdir()}
+
+
+def test_totals_that_differ_are_status_1(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "facts", lambda path: Facts("0" * 64, 1, 1))
+    status, found, err = run(str(tree))
+    assert (status, found["equal"]) == (1, False)
+    assert "error: the totals differ" in err
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_files_are_reported(tree: Path) -> None:
+    (tree / "1.txt").chmod(0)
+    (tree / "empty").chmod(0)
+    status, found, _ = run(str(tree))
+    (tree / "empty").chmod(0o700)
+    assert status == 0
+    assert found["worker"]["unreadable"] == {str(tree / "1.txt"): "Permission denied"}
+    assert found["unlisted"] == {str(tree / "empty"): "Permission denied"}
+
+
+def test_a_directory_without_files(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    status, _, err = run(str(tmp_path))
+    assert (status, err) == (1, f"error: no regular file below {tmp_path}\n")
+    assert run(str(tmp_path / "nowhere"))[0] == 2
+
+
+def test_facts_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"a\nb")
+    assert facts(os.fsencode(file)) == Facts(hashlib.sha256(b"a\nb").hexdigest(), 3, 1)
+    assert facts(os.fsencode(tmp_path / "gone")) == Facts(error="No such file or directory")
+
+
+def test_what_took_the_place_of_a_file_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert facts(os.fsencode(tmp_path / "pipe")) == Facts(error="not a regular file any more")
+    (tmp_path / "link").symlink_to("pipe")
+    assert facts(os.fsencode(tmp_path / "link")).error != ""
+    assert facts(os.fsencode(tmp_path)).error != ""
+
+
+def test_a_file_that_changes_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+    tree = listed(str(tmp_path))
+    path = os.fsencode(file)
+    assert not tree.changed(path)
+    file.write_bytes(b"three")
+    assert tree.changed(path)
+    file.unlink()
+    assert tree.changed(path)
+    assert totals({path: Facts("x", 1, 1)}, [path]).all.files == 0
+
+
+def test_what_is_skipped_in_the_standard_library(tmp_path: Path) -> None:
+    for name in ("site-packages", "__pycache__", "json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("")
+    assert list(listed(str(tmp_path), SKIPPED).files) == [os.fsencode(tmp_path / "json" / "a.py")]

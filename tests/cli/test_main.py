@@ -1,0 +1,199 @@
+"""The program as a whole: help, errors, exit statuses, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from cli.shop import Shop
+from click.testing import CliRunner
+
+from kernel import hooks
+from kernel.cli.main import COMMANDS, cli
+from kernel.cli.output import fault, printable
+from kernel.errors import ConfigError, KernelError, PartialSend, Rejected, ResultTimeout, Unavailable
+
+Write = Callable[[str, str], Path]
+
+
+def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    """Every command with its path."""
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += all_commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), all_commands(cli), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_has_help_worth_reading(path: tuple[str, ...], command: click.Command) -> None:
+    result = CliRunner().invoke(cli, [*path, "--help"])
+    assert result.exit_code == 0
+    assert command.help
+    for parameter in command.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, f"{path} {parameter.name}"
+
+
+def test_help_lists_commands_and_exit_statuses() -> None:
+    output = CliRunner().invoke(cli, ["--help"]).output
+    assert all(f"  {name}  " in output for name in COMMANDS)
+    for line in ("0    done", "1    what was asked for failed", "2    wrong usage", "3    a service is unavailable"):
+        assert line in output
+
+
+def test_help_imports_no_command() -> None:
+    program = (
+        "import sys\nfrom kernel.cli.main import cli\n"
+        "try: cli(['--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('kernel.cli.worker', 'kernel.cli.demo', 'rich', 'asyncio', 'kernel.worker') "
+        "if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "status"),
+    [
+        (ConfigError("no such thing"), "no such thing", 2),
+        (Unavailable("away\n  for\nnow"), "away for now", 3),
+        (PartialSend({0: Unavailable("full")}), "1 messages not sent: full", 3),
+        (PartialSend({0: Rejected("large")}), "1 messages not sent: large", 1),
+        (ResultTimeout("still PENDING"), "still PENDING", 4),
+        (KernelError(), "KernelError", 1),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(error: KernelError, line: str, status: int) -> None:
+    found = fault(error)
+    assert (found.message, found.exit_code) == (line, status)
+
+
+def test_an_error_goes_to_stderr_without_a_traceback(shop: Shop) -> None:
+    result = CliRunner().invoke(cli, ["queues", "--transport", "nosuch://here"])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: unknown transport 'nosuch'")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", [["--traceback"], []])
+def test_a_traceback_is_there_for_who_asks(shop: Shop, how: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if not how:
+        monkeypatch.setenv("KERNEL_DEBUG", "1")
+    result = CliRunner().invoke(cli, [*how, "queues", "--transport", "nosuch://here"])
+    assert isinstance(result.exception, ConfigError)
+
+
+def test_a_service_that_is_away_is_status_3(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "no.db").mkdir()
+    result = CliRunner().invoke(cli, ["queues", "--transport", "sqlite:///no.db"])
+    assert result.exit_code in (2, 3)
+    assert result.stderr.startswith("error: ")
+
+
+def test_wrong_usage_is_status_2() -> None:
+    assert CliRunner().invoke(cli, ["queues", "--nosuch"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["nosuch"]).exit_code == 2
+
+
+def test_the_application_may_stand_before_or_behind_the_command(shop: Shop, written: Write) -> None:
+    written("first_app1.py", f"from kernel import Kernel\napp = Kernel('a', transport={shop.url!r}, queue='one')\n")
+    written("second_app1.py", f"from kernel import Kernel\napp = Kernel('b', transport={shop.url!r}, queue='two')\n")
+    for arguments in (["-A", "second_app1", "queues"], ["-A", "first_app1", "queues", "-A", "second_app1"]):
+        result = CliRunner().invoke(cli, arguments)
+        assert "two" in result.output, result.output
+
+
+def test_the_application_of_the_environment_gives_way(
+    shop: Shop, written: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written("third_app1.py", f"from kernel import Kernel\napp = Kernel('c', transport={shop.url!r}, queue='three')\n")
+    monkeypatch.setenv("KERNEL_APP", "third_app1")
+    assert "three" in CliRunner().invoke(cli, ["queues"]).output
+    assert CliRunner().invoke(cli, ["-A", "no_such_app1", "queues"]).exit_code == 2
+
+
+def test_a_module_that_fails_shows_its_last_lines(shop: Shop, written: Write) -> None:
+    written("broken_app1.py", "def connect():\n    raise OSError('no database')\nconnect()\n")
+    result = CliRunner().invoke(cli, ["-A", "broken_app1", "queues"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: broken_app1 cannot be imported: OSError: no database\n")
+    assert "connect()" in result.stderr
+
+
+def test_a_configuration_file_by_name(shop: Shop, written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERNEL_CONFIG", "none")  # restored after the test, because the command sets it
+    written("other.toml", f"transport = {shop.url!r}\nqueue = 'filed'\n")
+    assert "filed" in CliRunner().invoke(cli, ["queues", "--config", "other.toml"]).output
+    assert CliRunner().invoke(cli, ["queues", "--config", "missing.toml"]).exit_code == 2
+
+
+def test_settings_are_shown_with_their_source(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERNEL_RESULT_TTL", "60")
+    found = shop.json("config")
+    assert found["transport"] == {"value": shop.url, "source": "command line"}
+    assert found["result_ttl"] == {"value": 60.0, "source": "KERNEL_RESULT_TTL"}
+    assert found["lease"]["source"] == "default"
+    assert "KERNEL_RESULT_TTL" in shop.run("config").output
+
+
+def test_secrets_of_urls_are_masked(shop: Shop) -> None:
+    result = CliRunner().invoke(cli, ["config", "--transport", shop.url, "--results", "redis://me:secret@here"])
+    assert "redis://me:***@here" in result.output
+
+
+def test_plugins_bring_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command(help="Say hello.")
+    def greet() -> None:
+        click.echo("hello")
+
+    @click.command()
+    def worker() -> None:
+        """Takes no name that is ours."""
+
+    class Plugin:
+        @hooks.hookimpl
+        def kernel_cli_commands(self) -> list[click.Command]:
+            return [greet, worker]
+
+    load = hooks.Hooks.load
+    monkeypatch.setattr(hooks.Hooks, "load", classmethod(lambda cls, *given: load([Plugin()])))
+    assert "greet     Say hello." in CliRunner().invoke(cli, ["--help"]).output
+    assert CliRunner().invoke(cli, ["greet"]).output == "hello\n"
+    assert "MODULE:APP" in CliRunner().invoke(cli, ["worker", "--help"]).output
+
+
+def test_a_broken_plugin_takes_no_other_command_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> hooks.Hooks:
+        raise ConfigError("plugin 'x' does not fit")
+
+    monkeypatch.setattr(hooks.Hooks, "load", broken)
+    result = CliRunner().invoke(cli, ["--help"])
+    assert result.exit_code == 0
+    assert "warning: commands of plugins are missing: plugin 'x' does not fit" in result.stderr
+
+
+def test_adapters_are_listed_with_features_and_remedies(shop: Shop) -> None:
+    result = CliRunner().invoke(cli, ["adapters", "--json"])
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    rows = {(row["port"], row["name"]): row for row in found["installed"]}
+    assert rows["transport", "memory"]["features"]["survives"] == "process"
+    assert rows["transport", "sqlite"]["features"]["lease"] == 60.0
+    assert rows["pool", "solo"]["distribution"] == "kernelq"
+    assert {"name": "redis", "install": "pip install 'kernelq[redis]'"} in found["missing"]
+    assert "pip install 'kernelq[redis]'" in CliRunner().invoke(cli, ["adapters"]).output
+
+
+def test_what_a_stranger_sent_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\u202e\r\udcff\n") == "a\\x1b[2Jb\\u202e\\r\\udcff\n"
