@@ -27,7 +27,7 @@ log = logging.getLogger("kernel.worker")
 STALL = 0.03
 #: Between two looks while jobs wait behind running ones, in seconds.
 GLANCE = 0.015
-#: Between two looks while jobs run and none waits, in seconds.
+#: Between two looks while none waits, in seconds.
 LOOK = 0.1
 #: A job that was told to end has so long, in seconds, before its process ends.
 LAST_WORDS = 0.5
@@ -93,12 +93,15 @@ class Housekeeper:
 
     def _serve(self) -> None:
         while not self._stopping:
-            busy = bool(self._runner.active) or self._pool.waiting() > 0
-            if not busy and len(self._hand) == 0:
+            if len(self._hand) == 0:
                 self._signal.wait(self._settings.health_interval)
             self._signal.clear()
             self.tick()
-            self._hand.pause(GLANCE if self._pool.waiting() or self._outlet.pending else LOOK if busy else 0.0)
+            # Never without a pause: a thread that spins takes the interpreter away from the tasks.
+            if self._pool.waiting() or self._outlet.pending:
+                self._hand.pause(GLANCE)
+            else:
+                self._signal.wait(LOOK)
 
     def tick(self) -> None:
         """One look at everything."""

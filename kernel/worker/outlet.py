@@ -39,8 +39,12 @@ class Outlet:
         hand: Hand,
         clock: Clock,
         settled: Callable[[Sequence[Job]], None],
+        inline: bool,
     ) -> None:
-        """`settled` is told of every batch that is through: logging, hooks, counters."""
+        """`settled` is told of every batch that is through: logging, hooks, counters.
+
+        `inline`: whoever runs the jobs calls `flush`; else `start` is called, and a thread does it.
+        """
         self._transport = transport
         self._results = results
         self._hand = hand
@@ -59,9 +63,8 @@ class Outlet:
         self._thread: Thread | None = None
         #: Mean runtime of a task here in seconds, recent ones counting more; 0.0 before the first.
         self.mean = 0.0
-        #: Takes an ended job: the plain method of a deque where `flush` is called after each batch, because it is
-        #: called once per task.
-        self.put: Callable[[Job], None] = self._ended.append
+        #: Takes an ended job. The plain method of a deque where that is enough, because it is called once per task.
+        self.put: Callable[[Job], None] = self._ended.append if inline else self._put_and_tell
 
     @property
     def held(self) -> int:
@@ -93,7 +96,6 @@ class Outlet:
 
     def start(self, failed: Callable[[BaseException], None]) -> None:
         """Flush in a thread of its own, as soon as one job has ended, everything that has ended by then."""
-        self.put = self._put_and_tell
         self._thread = Thread(self._serve, "kernel-outlet", failed)
         self._thread.start()
 

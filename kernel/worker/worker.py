@@ -67,8 +67,10 @@ class Worker:
         self.transport = transport = self.ports.transport
         lease = transport.features.lease
         self.hand = Hand(transport, clock, FOREVER if lease is None else lease, self._pause)
-        self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled)
-        self.runner = Runner(clock, self._done, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at)
+        inline = self.pool.features.inline
+        self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled, inline)
+        done = self._done_inline if inline else self.outlet.put
+        self.runner = Runner(clock, done, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at)
         self.admit = self._admit()
         starts = Starts(self.ports.coordination, self.node)
         self.intake = Intake(
@@ -219,15 +221,16 @@ class Worker:
 
     # -- per task and per batch ----------------------------------------------------------------------------
 
-    def _done(self, job: Job) -> None:
-        """A job has ended: settle it with others that have."""
+    def _done_inline(self, job: Job) -> None:
+        """A job of solo has ended: it is settled with the batch, or when the batch takes long."""
         self.outlet.put(job)
-        if job.ended_at > self._flush_at and self.pool.features.inline:
-            if self._flush_at:
-                self.outlet.flush()
-            self._flush_at = self._clock.monotonic() + FLUSH_AFTER
+        if not self._flush_at:
+            self._flush_at = job.ended_at + FLUSH_AFTER
+        elif job.ended_at > self._flush_at:
+            self.outlet.flush()
 
     def _settled(self, done: Sequence[Job]) -> None:
+        self._flush_at = 0.0
         self.seat.settled += len(done)
         if wants_finished():
             log_finished([_row(job) for job in done if job.ended_at or type(job.outcome) is Failed])
