@@ -56,7 +56,9 @@ class Report:
     def write(self, directory: Path) -> Path:
         """Write the JSON and the Markdown form; returns the path of the first."""
         directory.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^a-z0-9]+", "-", f"{self.port} {self.title}".lower()).strip("-")
+        # The class stands in for a missing label: two suites of one adapter must not overwrite each other.
+        name = f"{self.port} {self.label or self.suite.rpartition('.')[2]}"
+        name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         path = directory / f"{name}.json"
         path.write_text(json.dumps(self.as_data(), indent=1, ensure_ascii=False) + "\n")
         path.with_suffix(".md").write_text(self.as_markdown())

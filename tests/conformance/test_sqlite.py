@@ -15,7 +15,7 @@ from kernel_conformance import (
 from kernel_sqlite import SqliteCoordination, SqliteResults, SqliteSchedules, SqliteTransport
 
 #: Seconds. Short, because nothing but waiting ends a lease or a delay here; long enough for a busy machine.
-LEASE = 0.6
+LEASE = 0.5
 
 
 def folder(namespace: str) -> Path:
@@ -37,7 +37,7 @@ def remove(namespace: str) -> None:
 class TestTransport(TransportConformance):
     label = "sqlite"
     lease_for = LEASE
-    quiet_for = 0.05
+    quiet_for = 0.02
 
     def make(self, namespace: str) -> SqliteTransport:
         return SqliteTransport.from_url(url(namespace))

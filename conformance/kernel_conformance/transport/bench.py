@@ -87,12 +87,16 @@ class TransportBench(Bench[FullTransport]):
         return lease
 
     def lose(self, deliveries: Sequence[Delivery], by: FullTransport | None = None) -> None:
-        """Let the leases of deliveries run out. A long lease is shortened by `extend` first."""
+        """Let the leases of deliveries run out."""
+        self.pass_time(self.shorten(deliveries, by) + 0.05)
+
+    def shorten(self, deliveries: Sequence[Delivery], by: FullTransport | None = None) -> float:
+        """Make leases that are too long to be waited for shorter by `extend`; returns how long they last now."""
         lease = self.f.lease or 0.0
         if self.tuning.clock is None and lease > 2 * self.tuning.lease_for:
             lease = self.tuning.lease_for
             assert (by or self.first).extend(deliveries, lease) == []
-        self.pass_time(lease + 0.05)
+        return lease
 
     def stolen(self) -> tuple[Delivery, FullTransport, Delivery]:
         """A delivery whose lease was lost, and the second adapter with the delivery that it now holds."""

@@ -119,11 +119,10 @@ def test_close_gives_back_what_is_held(bench: TransportBench) -> None:
     bench.send(b"a", b"b", b"c")
     held = bench.drain(3)
     assert bench.first.ack(held[:1]) == []
-    if bench.f.lease is not None and bench.tuning.clock is None and bench.f.lease > bench.tuning.lease_for:
-        bench.first.extend(held[1:], bench.tuning.lease_for)
+    lasts_for = bench.shorten(held[1:])
     bench.call(bench.first.close).result(min(CLOSE_FOR, bench.tuning.patience))
     if bench.tuning.clock:
-        bench.pass_time((bench.f.lease or 0.0) + 0.05)
+        bench.pass_time(lasts_for + 0.05)
     assert sorted(bench.settle(2, by=second)) == [b"b", b"c"]
     bench.quiet(by=second)
 

@@ -94,14 +94,14 @@ def test_a_kill_keeps_leased_messages(bench: TransportBench) -> None:
     bench.send(b"acked", b"held")
     acked, held = bench.drain(2)
     assert bench.first.ack([acked]) == []
+    lasts_for = bench.shorten([held])
     bench.service.kill()
     bench.service.start()
     _again(bench)
     if bench.f.survives == "process":
         bench.declined = "survives"
         return
-    if bench.f.lease is not None:
-        bench.pass_time(min(bench.f.lease, bench.tuning.lease_for) + 0.05)
+    bench.pass_time(lasts_for + 0.05)
     assert bench.settle(1) == [b"held"]
     bench.quiet()
     bench.first.ack([held])
