@@ -79,7 +79,10 @@ class Intake:
         """End the loop soon. Safe in a signal handler."""
         self.stopping.set()
         if self._transport.features.wake and isinstance(self._transport, Wakes):
-            self._transport.wake()
+            try:
+                self._transport.wake()
+            except PortError:
+                pass  # closed already: a signal may come as late as that
 
     def loop(self) -> None:
         """Receive and submit until `stop`."""
