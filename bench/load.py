@@ -1,0 +1,160 @@
+"""One measurement, in a process of its own: `python -m bench.load '<json>'` prints one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kernel import Kernel, discovery
+from kernel.envelope import Envelope, decode, encode
+from kernel.ids import new_id
+from kernel.ports import Outgoing, Record, ResultStore, Transport
+from kernel.worker.worker import Worker
+
+#: Seconds for which results are kept, on both sides.
+TTL = 3600.0
+#: Seconds that a worker waits for the others to be ready, at most.
+READY_FOR = 60.0
+
+
+def noop(number: int) -> int:
+    """The task."""
+    return number
+
+
+def application(url: str, results: bool, batch: int) -> Kernel:
+    """An application with the no-op task."""
+    app = Kernel(
+        "bench",
+        transport=url,
+        results="" if results else "none",
+        ignore_result=not results,
+        result_ttl=TTL,
+        prefetch_max=batch,
+        pool="solo",
+    )
+    app.task(name="bench.noop")(noop)
+    return app
+
+
+# -- sending -----------------------------------------------------------------------------------------------
+
+
+def enqueue_kernel(url: str, tasks: int, batch: int) -> float:
+    """Seconds to send so many calls with `send_many`."""
+    app = application(url, True, batch)
+    app.sheet("bench.noop")
+    began = time.perf_counter()
+    app.send_many("bench.noop", [(number,) for number in range(tasks)])
+    took = time.perf_counter() - began
+    app.close()
+    return took
+
+
+def enqueue_bare(url: str, tasks: int, batch: int) -> float:
+    """Seconds to send as many messages of the same size with the adapter alone."""
+    transport = discovery.transport(url)
+    transport.open()
+    transport.declare(["default"])
+    began = time.perf_counter()
+    for start in range(0, tasks, batch):
+        transport.send([bare_message(number) for number in range(start, min(tasks, start + batch))])
+    took = time.perf_counter() - began
+    transport.close()
+    return took
+
+
+def bare_message(number: int) -> Outgoing:
+    """What a minimal program would send: an id, a name, JSON arguments."""
+    body = json.dumps([[number], {}]).encode()
+    return Outgoing("default", encode(Envelope(new_id(), "bench.noop", body, "json", 0, 0, time.time())))
+
+
+# -- executing ---------------------------------------------------------------------------------------------
+
+
+def execute_kernel(url: str, results: bool, batch: int, ready: Callable[[], None]) -> tuple[int, float, float]:
+    """Run tasks until the queue is empty: how many, when it began and when it ended (monotonic)."""
+    app = application(url, results, batch)
+    worker = Worker(app)
+    receive = worker.transport.receive
+
+    def until_empty(queues: Sequence[str], limit: int, timeout: float) -> Any:
+        deliveries = receive(queues, limit, 0.0)
+        if not deliveries:
+            worker.stop()
+        return deliveries
+
+    worker.transport.receive = until_empty  # type: ignore[method-assign]
+    ready()
+    began = time.monotonic()
+    worker.run()
+    return worker.seat.settled, began, time.monotonic()
+
+
+def execute_bare(url: str, results: bool, batch: int, ready: Callable[[], None]) -> tuple[int, float, float]:
+    """The same port calls in the same order and batches, and nothing of kernel around them."""
+    transport = discovery.transport(url)
+    transport.open()
+    store = discovery.results(url) if results else None
+    if store is not None:
+        store.open()
+    ready()
+    began = time.monotonic()
+    done = _bare_loop(transport, store, batch)
+    ended = time.monotonic()
+    transport.close()
+    if store is not None:
+        store.close()
+    return done, began, ended
+
+
+def _bare_loop(transport: Transport, store: ResultStore | None, batch: int) -> int:
+    tasks = {"bench.noop": noop}
+    loads, dumps = json.loads, json.dumps
+    done = 0
+    while deliveries := transport.receive(["default"], batch, 0.0):
+        records = []
+        for delivery in deliveries:
+            call = decode(delivery.payload)
+            args, kwargs = loads(call.body)
+            value = tasks[call.task](*args, **kwargs)
+            if store is not None:
+                records.append(Record(call.id, dumps(value).encode(), True, (0, 0, 0)))
+        if store is not None:
+            store.put(records, TTL)
+        transport.ack(deliveries)
+        done += len(deliveries)
+    return done
+
+
+# -- the process -------------------------------------------------------------------------------------------
+
+
+def wait_for_the_others() -> None:
+    """Say that this process is ready, and begin when it is told to."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+
+def main(order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one order: side (kernel or bare), what (enqueue or execute), url, results, batch, tasks, here."""
+    url, batch, tasks = order["url"], order["batch"], order["tasks"]
+    send = enqueue_kernel if order["side"] == "kernel" else enqueue_bare
+    run = execute_kernel if order["side"] == "kernel" else execute_bare
+    if order["what"] == "enqueue":
+        return {"seconds": send(url, tasks, batch)}
+    if order["here"]:  # memory: the tasks have to be sent in this process
+        enqueue_kernel(url, tasks, batch)
+        done, began, ended = run(url, order["results"], batch, lambda: None)
+    else:
+        done, began, ended = run(url, order["results"], batch, wait_for_the_others)
+    return {"done": done, "began": began, "ended": ended}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(json.loads(sys.argv[1]))) + "\n")
