@@ -11,10 +11,10 @@ import click
 from kernel.app import Kernel
 from kernel.cli.context import Context, json_option, ports
 from kernel.cli.output import FAILED, NOT_YET, OK, USAGE, Fault, as_json, moment, print_fields, print_json
-from kernel.errors import ResultTimeout
+from kernel.errors import ResultMissing, ResultTimeout
+from kernel.options import CallOptions
 from kernel.outcome import FINAL, Entry
 from kernel.result import AsyncResult
-from kernel.options import CallOptions
 
 
 class JsonOf(click.ParamType[Any]):
@@ -70,6 +70,8 @@ def call(
     """
     with context.load() as app:
         _note_unknown(app, name)
+        if wait is not None and app.ports.results is None:
+            raise ResultMissing("--wait needs a result store, and none is configured: nothing was sent")
         given: CallOptions = {key: value for key, value in options.items() if value is not None}  # type: ignore[assignment]
         try:
             result = app.send_task(name, args, kwargs, **given)

@@ -136,3 +136,6 @@ def test_without_a_store(shop: Shop) -> None:
     result = CliRunner().invoke(cli, ["result", "mine", "--transport", shop.url, "--results", "none"])
     assert result.exit_code == 1
     assert result.stderr.startswith("error: no result store is configured")
+    result = CliRunner().invoke(cli, ["call", "shop.send", "--wait", "1", "--transport", shop.url, "--results", "none"])
+    assert result.stderr.endswith("nothing was sent\n")
+    assert shop.payloads("default") == []

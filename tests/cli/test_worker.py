@@ -39,6 +39,8 @@ def pid():
     return os.getpid()
 """
 
+ERRORS = "errors.txt"
+
 pytestmark = pytest.mark.usefixtures("shop")
 
 
@@ -51,9 +53,11 @@ def start(written: Write, tmp_path: Path) -> Iterator[Start]:
     def run(*arguments: str, module: str = "jobs") -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "kernel.cli.main", "worker", *filter(None, [module]), *arguments]
         environment = {**os.environ, "KERNEL_TRANSPORT": "sqlite:///jobs.db"}
-        program = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        # Errors go to a file, so that a test can wait for something to be said.
+        with (tmp_path / ERRORS).open("w") as errors:
+            program = subprocess.Popen(
+                command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         running.append(program)
         return program
 
@@ -66,12 +70,18 @@ def start(written: Write, tmp_path: Path) -> Iterator[Start]:
 def stopped(program: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Status, output and errors of a worker that is told to stop."""
     program.send_signal(signal.SIGTERM)
-    out, err = program.communicate(timeout=20)
-    return program.returncode, out, err
+    return ended(program)
+
+
+def ended(program: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Status, output and errors of a worker that ends by itself."""
+    out, _ = program.communicate(timeout=20)
+    return program.returncode, out, Path(ERRORS).read_text()
 
 
 def test_a_worker_runs_tasks_and_stops(start: Start, tmp_path: Path) -> None:
     program = start("-P", "2", "-Q", "mail:5,default:1")
+    eventually(lambda: Path(ERRORS).read_text().count(" ready after ") == 2, 15.0, "both processes are ready")
     with Kernel("caller", transport=f"sqlite:///{tmp_path}/jobs.db") as app:
         assert app.send_task("jobs.add", (1, 2)).get(15) == 3
         assert app.send_task("jobs.add", (1, 2), queue="mail").get(15) == 3
@@ -123,8 +133,8 @@ def test_the_obvious_application_and_preload(start: Start, tmp_path: Path) -> No
 )
 def test_what_cannot_be_is_said_once_and_is_status_2(start: Start, arguments: list[str], text: str) -> None:
     program = start(*arguments[1:], "-P", "2", module=arguments[0])
-    _, err = program.communicate(timeout=20)
-    assert program.returncode == 2
+    status, _, err = ended(program)
+    assert status == 2
     assert err.count(text) == 1, err
     assert "Traceback" not in err
 

@@ -152,9 +152,7 @@ def test_other_handlers_see_finished_tasks_as_text(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.INFO, "kernel.worker"):
         logging.getLogger("kernel").propagate = True
         logs.log_finished(ROWS)
-    assert caplog.messages == [
-        "shop.add[id1] SUCCESS in 0.2500 s\nshop.mail[id2] FAILURE in 1.0000 s: ValueError: a b"
-    ]
+    assert caplog.messages == ["shop.add[id1] SUCCESS in 0.2500 s\nshop.mail[id2] FAILURE in 1.0000 s: ValueError: a b"]
 
 
 def test_nobody_wants_finished_tasks_above_info() -> None:
@@ -187,7 +185,9 @@ def test_setup_leaves_the_root_logger_and_stdout_alone(capsys: pytest.CaptureFix
     assert "to stderr" in err
 
 
-@pytest.mark.parametrize(("level", "format", "file"), [("loud", "text", ""), ("info", "xml", ""), ("info", "text", "/")])
+@pytest.mark.parametrize(
+    ("level", "format", "file"), [("loud", "text", ""), ("info", "xml", ""), ("info", "text", "/")]
+)
 def test_setup_refuses_and_changes_nothing(level: str, format: str, file: str) -> None:
     before = logging.getLogger("kernel").handlers[:]
     with pytest.raises(ConfigError):
