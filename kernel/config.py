@@ -17,17 +17,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
+
 from kernel.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(msgspec.Struct, frozen=True):
     """Which adapters are used, as URLs.
 
     "" stands for the transport's own URL where its scheme offers that port too, else for none; "none" for none.
@@ -43,11 +43,10 @@ class Ports:
     schedules: str = ""
 
     def __repr__(self) -> str:
-        return f"Ports({', '.join(f'{each.name}={_masked(getattr(self, each.name))!r}' for each in fields(self))})"
+        return f"Ports({', '.join(f'{name}={_masked(getattr(self, name))!r}' for name in self.__struct_fields__)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Tasks:
+class Tasks(msgspec.Struct, frozen=True):
     """What holds for every task that does not say otherwise itself."""
 
     #: Queue that a task is sent to.
@@ -90,8 +89,7 @@ class Tasks:
     track_started: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(msgspec.Struct, frozen=True):
     """How one worker works."""
 
     #: Queues it receives from, in order of preference.
@@ -126,8 +124,7 @@ class Worker:
     health_interval: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Logging:
+class Logging(msgspec.Struct, frozen=True):
     """What the command line sets up; a program that embeds kernel sets up its own."""
 
     #: debug, info, warning, error or critical.
@@ -146,9 +143,14 @@ class Setting(NamedTuple):
     source: str  #: "default", "command line", "code", or the name of the file or environment variable
 
 
-_CONCERNS: Mapping[str, type] = {"ports": Ports, "tasks": Tasks, "worker": Worker, "logging": Logging}
-_HOMES: Mapping[str, str] = {each.name: name for name, concern in _CONCERNS.items() for each in fields(concern)}
-_DEFAULTS: Mapping[str, Any] = {each.name: each.default for part in _CONCERNS.values() for each in fields(part)}
+def defaults(concern: type[msgspec.Struct]) -> dict[str, Any]:
+    """Key and default of every setting of one concern."""
+    return dict(zip(concern.__struct_fields__, concern.__struct_defaults__, strict=True))
+
+
+_CONCERNS: Mapping[str, type[msgspec.Struct]] = {"ports": Ports, "tasks": Tasks, "worker": Worker, "logging": Logging}
+_HOMES: Mapping[str, str] = {key: name for name, concern in _CONCERNS.items() for key in concern.__struct_fields__}
+_DEFAULTS: Mapping[str, Any] = {key: value for part in _CONCERNS.values() for key, value in defaults(part).items()}
 #: Bounds of numbers, both included; every other number is 0 or more.
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "max_retries": (-1, inf),
@@ -175,8 +177,7 @@ _FILE_VARIABLE = "KERNEL_CONFIG"  # the one variable that is not a key
 _TYPO = 0.85
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """All settings, and the source of each that is not a default."""
 
     ports: Ports = Ports()
@@ -184,7 +185,7 @@ class Config:
     worker: Worker = Worker()
     logging: Logging = Logging()
     #: key -> source, for every key that somebody set.
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def load(
@@ -205,8 +206,8 @@ class Config:
         for source, key, value in _entries(file, environ, command_line, code):
             values[key] = value
             sources[key] = source
-        parts = {
-            name: concern(**{each.name: values[each.name] for each in fields(concern) if each.name in values})
+        parts: dict[str, Any] = {
+            name: concern(**{key: values[key] for key in concern.__struct_fields__ if key in values})
             for name, concern in _CONCERNS.items()
         }
         return cls(**parts, sources=MappingProxyType(sources))
@@ -220,9 +221,9 @@ class Config:
     def describe(self) -> list[Setting]:
         """Every key with its value and source, in the order of the classes above; safe to print."""
         return [
-            Setting(each.name, _masked(getattr(part, each.name)), self.sources.get(each.name, "default"))
+            Setting(key, _masked(getattr(part, key)), self.sources.get(key, "default"))
             for part in (self.ports, self.tasks, self.worker, self.logging)
-            for each in fields(part)
+            for key in part.__struct_fields__
         ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, TypedDict
+
+import msgspec
 
 from kernel.errors import ConfigError
 
@@ -74,8 +75,7 @@ class CallOptions(TypedDict, total=False):
     acks_late: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call that is not sent yet, for `send_many` with options of its own."""
 
     args: Sequence[Any] = ()

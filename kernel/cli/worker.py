@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ import click
 
 from kernel import logs
 from kernel.cli.context import Context, ports
-from kernel.config import Config, Logging, Worker
+from kernel.config import Config, Logging, Worker, defaults
 from kernel.errors import ConfigError
 from kernel.supervisor.spec import SupervisorSpec
 
@@ -24,7 +23,7 @@ PREFORK = "prefork"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-_DEFAULTS = {field.name: field.default for concern in (Worker, Logging) for field in fields(concern)}
+_DEFAULTS = {**defaults(Worker), **defaults(Logging)}
 
 
 def _key(key: str, *names: str, **attributes: Any) -> Callable[[F], F]:

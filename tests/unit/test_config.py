@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def sources(config: Config) -> dict[str, str]:
 
 
 def test_the_defaults_are_valid_and_the_keys_unique() -> None:
-    names = [field.name for part in (Ports, Tasks, Worker, Logging) for field in fields(part)]
+    names = [name for part in (Ports, Tasks, Worker, Logging) for name in part.__struct_fields__]
     assert len(names) == len(set(names))
     config = load()
     assert config == Config()
@@ -180,7 +179,7 @@ def test_a_project_without_our_table_is_no_error_unless_it_was_named() -> None:
 
 
 def test_a_config_does_not_change() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         load().worker.lease = 1.0  # type: ignore[misc]
 
 
