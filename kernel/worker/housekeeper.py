@@ -73,6 +73,8 @@ class Housekeeper:
         self._warned: set[Job] = set()
         self._renew_at = 0.0
         self._health_at = 0.0
+        # Nobody wakes this thread for a single job, so it may sleep through the first part of a lease, not all of it.
+        self._idle_for = min(settings.health_interval, hand.lease / 6)
 
     def start(self, failed: Callable[[BaseException], None]) -> None:
         """Begin."""
@@ -94,7 +96,7 @@ class Housekeeper:
     def _serve(self) -> None:
         while not self._stopping:
             if len(self._hand) == 0:
-                self._signal.wait(self._settings.health_interval)
+                self._signal.wait(self._idle_for)
             self._signal.clear()
             self.tick()
             # Never without a pause: a thread that spins takes the interpreter away from the tasks.

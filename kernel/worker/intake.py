@@ -144,7 +144,8 @@ class Intake:
             self._run_suspect()
 
     def _submit(self, jobs: list[Job]) -> None:
-        if len(jobs) > 1 or self._pool.features.inline:
+        first = jobs[0]
+        if len(jobs) > 1 or self._pool.features.inline or first.soft_limit or first.hard_limit:
             self.nudge()
         self._pool.submit(jobs)
 
