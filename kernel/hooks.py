@@ -195,6 +195,19 @@ class Hooks:
             call = wrap(task, call) or call
         return call
 
+    def undertaker(self) -> Callable[[Dead, str], None] | None:
+        """What tells the plugins of a dead letter, guarded as batch hooks are; None when nobody wants to know."""
+        functions = self._functions("kernel_dead", ("letter", "queue"))
+        if not functions:
+            return None
+        guarded = [(_Guarded(lambda pair, f=function: f(*pair), title)) for function, title in functions]
+
+        def tell(letter: Dead, queue: str) -> None:
+            for each in guarded:
+                each((letter, queue))
+
+        return tell
+
     def retry_at(self, task: Any, envelope: Envelope, error: BaseException, at: float) -> float:
         """The time of a retry after the plugins had their say."""
         other = self.manager.hook.kernel_retry(task=task, envelope=envelope, error=error, at=at)

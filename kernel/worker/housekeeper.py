@@ -148,8 +148,8 @@ class Housekeeper:
                 if now >= until:
                     self._overrun(job, now)
         self._seat.kill_at = kill_at + SUPERVISOR_MARGIN + RECORD_FOR if kill_at else 0.0
-        if self._warned and not active:
-            self._warned.clear()
+        if self._warned:
+            self._warned.intersection_update(active)
 
     def _overrun(self, job: Job, now: float) -> None:
         """Record the end of a task first, then end it: in place where the pool can, else with its process."""

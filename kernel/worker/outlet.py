@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from kernel.clock import Clock
+from kernel.envelope import Dead, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
@@ -40,16 +41,19 @@ class Outlet:
         clock: Clock,
         settled: Callable[[Sequence[Job]], None],
         inline: bool,
+        buried: Callable[[Dead, str], None] | None = None,
     ) -> None:
         """`settled` is told of every batch that is through: logging, hooks, counters.
 
-        `inline`: whoever runs the jobs calls `flush`; else `start` is called, and a thread does it.
+        `inline`: whoever runs the jobs calls `flush`; else `start` is called, and a thread does it. `buried` is told
+        of every dead letter that was sent.
         """
         self._transport = transport
         self._results = results
         self._hand = hand
         self._clock = clock
         self._settled = settled
+        self._buried = buried
         self._ended: deque[Job] = deque()
         self._lock = allocate_lock()
         self._most = transport.features.max_batch
@@ -150,6 +154,11 @@ class Outlet:
                 sends[job] = [hop(job, outcome.at, outcome.since)]
         done = self._publish(acks, sends, monotonic)
         self._hand.remove(done)
+        if self._buried is not None and sends:
+            for message in [message for job in done for message in sends.get(job, ())]:
+                letter = decode_dead(message.payload)
+                if letter is not None:
+                    self._buried(letter, message.queue)
         if releases:
             self._hand.release(releases)
         self._measure(done)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Starts:
         self._node = node
         self._directory = directory
         self._serial = 0
+        self._swept = False
 
     def record(self, job: Job) -> int:
         """Note that this job is about to start; how many starts of its message are on record, this one included."""
@@ -47,6 +49,9 @@ class Starts:
     def _record_here(self, key: str) -> int:
         """One byte per start in a file of its own; `O_APPEND` makes that atomic between processes."""
         directory = self._directory or _own_directory()
+        if not self._swept:
+            self._swept = True
+            _sweep(directory)
         path = directory / sha256(key.encode()).hexdigest()[:32]
         with open(path, "ab") as file:
             file.write(b".")
@@ -61,3 +66,14 @@ def _own_directory() -> Path:
     directory = Path(tempfile.gettempdir()) / f"kernel-starts-{user}"
     directory.mkdir(mode=0o700, exist_ok=True)
     return directory
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what is no longer remembered; once per process, so that the directory does not grow for ever."""
+    before = time.time() - REMEMBERED_FOR
+    for path in directory.iterdir():
+        try:
+            if path.stat().st_mtime < before:
+                path.unlink()
+        except FileNotFoundError:
+            pass  # another process was quicker

@@ -68,7 +68,8 @@ class Worker:
         lease = transport.features.lease
         self.hand = Hand(transport, clock, FOREVER if lease is None else lease, self._pause)
         inline = self.pool.features.inline
-        self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled, inline)
+        undertaker = app.hooks.undertaker()
+        self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled, inline, undertaker)
         done = self._done_inline if inline else self.outlet.put
         self.runner = Runner(clock, done, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at)
         self.admit = self._admit()
