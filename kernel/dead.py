@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Literal
 
 from kernel import envelope as wire
@@ -125,46 +126,45 @@ class DeadLetters:
         Each is sent before it is taken away, so one that is sent and then not taken away (the process dies in
         between) is there twice, and none is lost. `PortError` when some cannot be sent: they stay.
         """
-        return self._take(match, limit, lambda letter: [revive(letter)])
+        return self._take(match, limit, lambda letter: [revive(letter)], once=True)
 
     def purge(self, match: Match = ALL, limit: int = 0) -> int:
         """Delete matching letters and return how many; `limit` 0 for all of them."""
         transport = self._transport
         if match == ALL and not limit and isinstance(transport, Inspects) and transport.features.inspect:
             return transport.purge(self.name)
-        return self._take(match, limit, lambda letter: [])
+        return self._take(match, limit, lambda letter: [], once=False)
 
-    def _take(self, match: Match, limit: int, sends: Callable[[Letter], Sequence[Outgoing]]) -> int:
+    def _take(self, match: Match, limit: int, sends: Callable[[Letter], Sequence[Outgoing]], once: bool) -> int:
         """Settle matching letters with what they cause; the others are held back, and released at the end.
 
-        Released at once, the next `receive` would get the same ones again.
+        Released at once, the next `receive` would get the same ones again. No more letters are taken than there were
+        at the start, and with `once` none of a task twice: a task that fails again as fast as it is requeued would
+        never let this end.
         """
-        if self._known_empty():
-            return 0
+        left = ready(self._transport, self.name)
         held = Held(self._transport, self._monotonic)
+        taken: set[str] = set()
         done = 0
         try:
-            for batch in received(self._transport, self.name, held):
+            for batch in received(self._transport, self.name, held) if left else ():
                 wanted: list[tuple[Delivery, Sequence[Outgoing]]] = []
                 for delivery in batch:
                     letter = read_letter(delivery.payload, self.queue)
-                    if match(letter) and (not limit or done + len(wanted) < limit):
-                        wanted.append((delivery, sends(letter)))
-                    else:
+                    full = limit and done + len(wanted) >= limit
+                    if full or letter.id in taken or not match(letter):
                         held.add(delivery)
+                        continue
+                    wanted.append((delivery, sends(letter)))
+                    if once and letter.id:
+                        taken.add(letter.id)
                 done += settle(self._transport, wanted, held)
-                if limit and done >= limit:
+                left -= len(batch)
+                if left <= 0 or (limit and done >= limit):
                     break
         finally:
             held.release()
         return done
-
-    def _known_empty(self) -> bool:
-        """Spares waiting for letters where the transport can tell that there are none."""
-        transport = self._transport
-        if not transport.features.inspect or not isinstance(transport, Inspects):
-            return False
-        return transport.sizes([self.name])[0].ready == 0
 
 
 # -- letters -----------------------------------------------------------------------------------------------
@@ -266,6 +266,14 @@ class Held:
         size = self._transport.features.max_batch
         for start in range(0, len(self._deliveries), size):
             yield self._deliveries[start : start + size]
+
+
+def ready(transport: Transport, queue: str) -> float:
+    """How many messages are ready; infinite where the transport cannot tell."""
+    if not transport.features.inspect or not isinstance(transport, Inspects):
+        return inf
+    count = transport.sizes([queue])[0].ready
+    return inf if count is None else count
 
 
 def received(transport: Transport, queue: str, held: Held, timeout: float = 0.2) -> Iterator[list[Delivery]]:

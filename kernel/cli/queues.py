@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from kernel.app import Kernel
 from kernel.cli.context import Context, json_option, ports
 from kernel.cli.frames import described
 from kernel.cli.output import FAILED, Fault, as_json, duration, moment, plural, print_json, print_table
-from kernel.dead import Held, received, settle
+from kernel.dead import Held, ready, received, settle
 from kernel.envelope import dead_queue, decode
 from kernel.errors import ConfigError, DecodeError, Unsupported
 from kernel.ports import Inspects, Outgoing, QueueSize
@@ -161,16 +162,18 @@ def move(context: Context, source: str, target: str, limit: int | None, as_json:
 def _move(app: Kernel, source: str, target: str, limit: int | None) -> int:
     transport = app.ports.transport
     held = Held(transport)
+    # Not more than there are now: a queue that is filled as fast as it is moved would never let this end.
+    most = min(ready(transport, source), inf if limit is None else limit)
     moved = 0
     try:
         transport.declare([target])
-        for batch in received(transport, source, held):
-            wanted = batch if limit is None else batch[: limit - moved]
+        for batch in received(transport, source, held) if most else ():
+            wanted = batch[: int(min(most - moved, len(batch)))]
             for delivery in batch[len(wanted) :]:
                 held.add(delivery)
             pairs = [(delivery, [_readdressed(delivery.payload, target)]) for delivery in wanted]
             moved += settle(transport, pairs, held)
-            if moved == limit:
+            if moved >= most:
                 break
     finally:
         held.release()

@@ -106,7 +106,6 @@ def _supervised(config: Config, options: dict[str, Any]) -> int:
     from kernel.supervisor.supervisor import Supervisor  # does not exist on Windows: signals, fork
 
     settings, logging = config.worker, config.logging
-    logs.setup(logging.log_level, logging.log_file, logging.log_format)
     spec = SupervisorSpec(
         processes=settings.processes,
         worker=options,
@@ -114,6 +113,7 @@ def _supervised(config: Config, options: dict[str, Any]) -> int:
         grace=settings.grace,
         liveness_file=settings.liveness_file,
     )
+    logs.setup(logging.log_level, logging.log_file, logging.log_format)
     return Supervisor(spec).run()
 
 

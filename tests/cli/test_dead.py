@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -187,6 +188,32 @@ def test_what_cannot_be_sent_stays_a_letter(shop: Shop, buried: dict[str, str]) 
     assert shop.payloads("mail.dead") == before
 
 
+class Relapsing(Failing):
+    """A transport with a worker behind it to which every task that is sent fails again at once."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(shop.app.ports.transport, Unavailable("never"))
+        self._shop = shop
+
+    def commit(self, batch: Sequence[Any]) -> list[Delivery]:
+        lost: list[Delivery] = self._inner.commit([(delivery, []) for delivery, _ in batch])
+        for _, sends in batch:
+            for send in sends:
+                self._shop.bury(send.payload, send.queue)
+        return lost
+
+
+@pytest.mark.parametrize("inspect", [True, False])
+def test_a_task_that_fails_again_is_requeued_once(shop: Shop, inspect: bool) -> None:
+    for _ in range(3):
+        shop.bury(shop.call("shop.send"), "mail")
+    transport: Any = Relapsing(shop)
+    if not inspect:
+        transport.features = replace(transport.features, inspect=False)
+    assert DeadLetters(transport, "mail").requeue() == 3
+    assert [decode(read_letter(frame, "").payload).generation for frame in shop.payloads("mail.dead")] == [1, 1, 1]
+
+
 def test_letters_held_back_keep_their_leases(shop: Shop) -> None:
     for _ in range(350):
         shop.bury(shop.call("shop.send"), "mail")
@@ -202,4 +229,4 @@ def test_letters_held_back_keep_their_leases(shop: Shop) -> None:
 
     letters = DeadLetters(Watched(transport, Unavailable("never")), "mail", lambda: float(next(ticks)))
     assert letters.requeue(Match(task="nobody")) == 0
-    assert extended == [100, 200, 300, 350]
+    assert extended == [100, 200, 300]

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,9 +38,11 @@ class Job:
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """The logger "kernel" as it was before."""
+    """The logger "kernel" as nobody has set it up; afterwards as it was before."""
     logger = logging.getLogger("kernel")
     before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers.clear()
+    logger.propagate = True
     yield
     for handler in logger.handlers:
         if handler not in before[0]:
@@ -150,7 +154,6 @@ def test_finished_tasks_in_json() -> None:
 
 def test_other_handlers_see_finished_tasks_as_text(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "kernel.worker"):
-        logging.getLogger("kernel").propagate = True
         logs.log_finished(ROWS)
     assert caplog.messages == ["shop.add[id1] SUCCESS in 0.2500 s\nshop.mail[id2] FAILURE in 1.0000 s: ValueError: a b"]
 
@@ -206,19 +209,25 @@ def test_a_file_that_was_rotated_is_opened_anew(tmp_path: Path) -> None:
     assert "two" not in (tmp_path / "kernel.log.1").read_text()
 
 
+FORKING = """
+import os, sys
+from kernel import logs
+logs.setup(file=sys.argv[1])
+children = []
+for _ in range(4):
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(10):
+            logs.log_finished([("id", "task", "SUCCESS", 0.0, "x" * 100)] * 200)  # far more than one buffer
+        os._exit(0)
+    children.append(pid)
+sys.exit(any(os.waitpid(pid, 0)[1] for pid in children))
+"""
+
+
 def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     file = tmp_path / "kernel.log"
-    logs.setup(file=str(file))
-    rows = [("id", "task", "SUCCESS", 0.0, "x" * 100)] * 200  # far more than one buffer
-    children = []
-    for _ in range(4):
-        pid = os.fork()
-        if pid == 0:
-            for _ in range(10):
-                logs.log_finished(rows)
-            os._exit(0)
-        children.append(pid)
-    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    subprocess.run([sys.executable, "-c", FORKING, str(file)], check=True, timeout=30)
     lines = file.read_text().splitlines()
     assert len(lines) == 4 * 10 * 200
     assert all(TEXT_LINE.fullmatch(line) for line in lines)
