@@ -107,18 +107,18 @@ _FIRST_RESULT = ("kernel_retry",)
 
 
 class _Guarded:
-    """A batch hook of one plugin. Its failure is logged once, with its traceback, and never reaches the caller."""
+    """A hook of one plugin that may only listen. Its failure is logged once, with its traceback, and never reaches the caller."""
 
     __slots__ = ("_failed", "_function", "_name")
 
-    def __init__(self, function: Callable[[Any], Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function = function
         self._name = name
         self._failed = False
 
-    def __call__(self, batch: Sequence[Any]) -> None:
+    def __call__(self, *told: Any) -> None:
         try:
-            self._function(batch)
+            self._function(*told)
         except Exception:
             if not self._failed:
                 self._failed = True
@@ -200,11 +200,11 @@ class Hooks:
         functions = self._functions("kernel_dead", ("letter", "queue"))
         if not functions:
             return None
-        guarded = [(_Guarded(lambda pair, f=function: f(*pair), title)) for function, title in functions]
+        guarded = [_Guarded(function, title) for function, title in functions]
 
         def tell(letter: Dead, queue: str) -> None:
             for each in guarded:
-                each((letter, queue))
+                each(letter, queue)
 
         return tell
 
