@@ -38,9 +38,7 @@ P = TypeVar("P", bound=Adapter)
 class Testbed(Protocol):
     """What the machinery of the suite asks of every bench."""
 
-    #: Not a class of tests, whatever its name begins with.
-    __test__ = False
-
+    #: Name of the ability whose refusal was proven instead of the clause; "" when the clause itself ran.
     declined: str
 
     @property

@@ -1,8 +1,9 @@
-"""Makes the helper modules of this directory importable: the project's import mode adds no directory by itself."""
+"""Makes the helper modules and the example importable: the import mode of the project adds no directory."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "example")]

@@ -3,9 +3,12 @@ caught: the same test passes on the adapter that the mutant was made from."""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
+import mutants
 import pytest
+import receiving_mutants
 from kernel_conformance import (
     CoordinationConformance,
     PoolConformance,
@@ -15,7 +18,6 @@ from kernel_conformance import (
     TransportConformance,
 )
 from kernel_memory import MemoryCoordination, MemoryResults, MemorySchedules, MemoryTransport, Space
-from mutants import SMALL, TRANSPORTS
 from store_mutants import COORDINATION, POOLS, RESULTS, SCHEDULES, SERIALIZERS
 
 from kernel.clock import FakeClock
@@ -40,7 +42,7 @@ class OfTransports(TransportConformance):
     kind: type[MemoryTransport] = MemoryTransport
 
     def make(self, namespace: str) -> MemoryTransport:
-        return self.kind(Space.named(namespace), self.clock or FakeClock(), (), SMALL)
+        return self.kind(Space.named(namespace), self.clock or FakeClock(), (), mutants.SMALL)
 
 
 class OfResults(ResultStoreConformance):
@@ -82,8 +84,13 @@ class OfPools(PoolConformance):
         return self.kind(slots)
 
 
+def mutants_in(module: ModuleType) -> list[type[Any]]:
+    """The classes of a module that say what catches them."""
+    return [kind for kind in vars(module).values() if isinstance(kind, type) and getattr(kind, "caught_by", "")]
+
+
 CASES: list[tuple[type[Any], type[Any]]] = [
-    *[(OfTransports, mutant) for mutant in TRANSPORTS],
+    *[(OfTransports, mutant) for module in (mutants, receiving_mutants) for mutant in mutants_in(module)],
     *[(OfResults, mutant) for mutant in RESULTS],
     *[(OfCoordination, mutant) for mutant in COORDINATION],
     *[(OfSchedules, mutant) for mutant in SCHEDULES],

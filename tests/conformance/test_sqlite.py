@@ -26,7 +26,7 @@ def folder(namespace: str) -> Path:
 def url(namespace: str) -> str:
     """The URL of a namespace."""
     folder(namespace).mkdir(exist_ok=True)
-    return f"sqlite:///{folder(namespace)}/kernel.db?synchronous=normal&lease={LEASE}"
+    return f"sqlite:///{folder(namespace)}/kernel.db?lease={LEASE}"
 
 
 def remove(namespace: str) -> None:

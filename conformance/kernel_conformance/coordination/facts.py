@@ -53,7 +53,10 @@ def test_an_empty_batch_is_nothing(bench: CoordinationBench) -> None:
 
     Fix: return early.
     """
-    assert bench.first.claim([]) == bench.first.tally([]) == bench.first.take([]) == bench.first.acquire([]) == []
+    assert bench.first.claim([]) == []
+    assert bench.first.tally([]) == []
+    assert bench.first.take([]) == []
+    assert bench.first.acquire([]) == []
     bench.first.drop([])
     bench.first.release([])
 

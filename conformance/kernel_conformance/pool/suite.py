@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from kernel.ports import Pool
 from kernel_conformance.bench import Tuning
-from kernel_conformance.pool import running
+from kernel_conformance.pool import ending, running
 from kernel_conformance.pool.bench import PoolBench
 from kernel_conformance.suite import Suite, assembled
 
 
-@assembled("pool", running)
+@assembled("pool", running, ending)
 class PoolConformance(Suite[PoolBench]):
     """Subclass it as `Test...`, define `make(slots)`, and run pytest on the main thread."""
 

@@ -60,6 +60,17 @@ def test_namespaces_share_and_separate(bench: TransportBench) -> None:
     assert bench.settle(1) == [b"from the second"]
 
 
+def test_limits_are_finite_where_they_are_used(bench: TransportBench) -> None:
+    """T-OPEN-4: batch and payload limits are whole numbers that the kernel can cut a batch by.
+
+    Fix: give `max_batch` a real limit; 0 in `max_payload` says that there is none.
+    """
+    assert isinstance(bench.f.max_batch, int)
+    assert isinstance(bench.f.max_payload, int)
+    assert isinstance(bench.f.priorities, int)
+    assert bench.f.lease is None or not isinf(bench.f.lease), "a lease that never ends blocks a message for ever"
+
+
 def test_close_is_idempotent(bench: TransportBench) -> None:
     """T-CLOSE-1: a second `close` is no error.
 
@@ -244,14 +255,3 @@ def test_odd_names(bench: TransportBench) -> None:
         assert [(found[0].queue, found[0].payload)] == [(name, name.encode())]
         assert bench.first.ack(found) == []
         assert payloads(bench.first.receive([name], 1, 0.0)) == []
-
-
-def test_limits_are_finite_where_they_are_used(bench: TransportBench) -> None:
-    """T-OPEN-4: batch and payload limits are whole numbers that the kernel can cut a batch by.
-
-    Fix: give `max_batch` a real limit; 0 in `max_payload` says that there is none.
-    """
-    assert isinstance(bench.f.max_batch, int)
-    assert isinstance(bench.f.max_payload, int)
-    assert isinstance(bench.f.priorities, int)
-    assert bench.f.lease is None or not isinf(bench.f.lease), "a lease that never ends blocks a message for ever"

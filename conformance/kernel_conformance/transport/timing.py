@@ -148,6 +148,17 @@ def test_delayed_messages_are_leased_like_others(bench: TransportBench) -> None:
     bench.quiet()
 
 
+def test_no_delay_means_at_once(bench: TransportBench) -> None:
+    """T-DELAY-10: a message without `not_before` can be received immediately.
+
+    Fix: do not defer a send to a timer or a flush.
+    """
+    bench.send(b"x")
+    started_at = time.monotonic()
+    bench.one()
+    assert time.monotonic() - started_at <= 1.0 + bench.tuning.slack
+
+
 @claims(EXPIRY)
 def test_expired_messages_are_not_delivered(bench: TransportBench) -> None:
     """T-EXP-1: a message is never delivered at or after its `expires_at`.
@@ -222,14 +233,3 @@ def test_the_window_ends(bench: TransportBench) -> None:
     bench.pass_time(bench.f.dedup + 0.1)
     bench.send(b"again", dedup_key="k")
     assert bench.settle(2) == [b"first", b"again"]
-
-
-def test_no_delay_means_at_once(bench: TransportBench) -> None:
-    """T-DELAY-10: a message without `not_before` can be received immediately.
-
-    Fix: do not defer a send to a timer or a flush.
-    """
-    bench.send(b"x")
-    started_at = time.monotonic()
-    bench.one()
-    assert time.monotonic() - started_at <= 1.0 + bench.tuning.slack
