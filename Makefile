@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench setup format lint types imports perf clean
+.PHONY: help demo test check bench setup format lint types imports docs perf clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ types: $(SETUP)  ## mypy --strict
 
 imports: $(SETUP)  ## import contracts
 	$(BIN)lint-imports
+
+docs: $(SETUP)  ## docs/capabilities.md, from a run of the conformance suite
+	rm -rf build/conformance
+	$(BIN)python -m pytest -q $(addprefix tests/conformance/test_,memory.py sqlite.py pools.py serializers.py) \
+		--kernel-conformance-report=build/conformance
+	$(BIN)python -m kernel_conformance compare build/conformance --output docs/capabilities.md
 
 perf: $(SETUP)  ## the tests that count calls and imports
 	$(BIN)python -m pytest tests/perf $(ARGS)
