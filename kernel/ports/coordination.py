@@ -84,7 +84,8 @@ class Coordination(Protocol):
         """Add each member and return the size of its set after that; adding twice counts once."""
 
     def take(self, items: Sequence[Take]) -> list[float]:
-        """0.0 where the tokens were taken, else the seconds until they will be there (and nothing is taken)."""
+        """0.0 where the tokens were taken, else the seconds until they will be there (and nothing is taken); inf for
+        more than a bucket ever holds."""
 
     def acquire(self, items: Sequence[Acquire]) -> list[bool]:
         """Whether each owner now holds a slot; one that holds a live slot already renews it and gets True."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-#: What a stored message outlives: the process that holds it, a kill of the service, a loss of power.
+#: How far durability reaches. "process": as long as the process that holds it lives, and no longer; "service": a kill
+#: of every process, the service included; "power": a loss of power as well.
 Survives = Literal["process", "service", "power"]
 
 
@@ -28,7 +29,8 @@ class Features:
     survives: Survives
     #: Longest native delay in seconds: inf, 900.0, or 0.0 for none.
     delay: float = 0.0
-    #: Number of native priority levels, 0 for none. Kernel priorities run from 0 to 9, 9 the most urgent.
+    #: Number of native priority levels, 0 for none. Kernel priorities run from 0 to 9, 9 the most urgent; one above the
+    #: highest level counts as the highest.
     priorities: int = 0
     #: Most messages in one call of `send`, `receive`, `ack`, `release`, `extend` or `commit`.
     max_batch: int = 1000
@@ -36,7 +38,7 @@ class Features:
     max_payload: int = 0
     #: An expired message (`Outgoing.expires_at`) is never delivered.
     expiry: bool = False
-    #: Seconds for which an equal `Outgoing.dedup_key` is stored once only; 0.0 for none.
+    #: Seconds for which an equal `Outgoing.dedup_key` is stored once only in its queue; 0.0 for none.
     dedup: float = 0.0
     #: Messages of one `Outgoing.order_key` are delivered in order and one at a time.
     ordered: bool = False
@@ -44,7 +46,8 @@ class Features:
     broadcast: bool = False
     #: `commit` exists: sends and acks happen together or not at all.
     commit: bool = False
-    #: `Delivery.redelivered` counts earlier deliveries exactly, so that it can serve as a fence.
+    #: `Delivery.redelivered` counts earlier deliveries exactly, so that it can serve as a fence. Without it the value
+    #: is a flag: 0 for the first delivery, 1 for a later one, -1 where not even that is known.
     counts: bool = False
     #: A release counts as a delivery in `redelivered` although nothing ran.
     release_counts: bool = False

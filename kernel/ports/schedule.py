@@ -54,7 +54,9 @@ class ScheduleStore(Protocol):
         """Store entries, durable on return; one with the same space and key replaces the old and its lease."""
 
     def take(self, space: str, now: float, limit: int, lease: float) -> list[Parked]:
-        """Up to `limit` entries with `due_at <= now`, earliest first, hidden from other takers for `lease` seconds."""
+        """Up to `limit` entries with `due_at <= now`, earliest first, hidden from other takers for `lease` seconds.
+
+        `now` decides what is due; the lease runs from the moment of the call."""
 
     def remove(self, entries: Sequence[Parked]) -> None:
         """Delete entries that are still as given (space, key and due_at). Idempotent."""

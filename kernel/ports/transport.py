@@ -72,7 +72,8 @@ class Transport(Protocol):
     def close(self) -> None:
         """Let go of everything, within a few seconds. Idempotent.
 
-        Unsettled deliveries of this transport are given back where that is possible, else their leases run out.
+        Unsettled deliveries of this transport are given back where that is possible, else their leases run out; either
+        way they count as deliveries, because nobody said that they did not run. A closed transport stays closed.
         After it every other method raises `Unavailable`, and so does a `receive` that was blocked.
         """
 
@@ -98,10 +99,12 @@ class Transport(Protocol):
         """
 
     def ack(self, batch: Sequence[Delivery]) -> list[Delivery]:
-        """Settle for good. Idempotent: a second ack of the same delivery is no error.
+        """Settle for good. Idempotent: a second ack of the same delivery is no error, and whether it is returned as
+        lost is left open.
 
-        Returns those whose lease was lost: the message was, or is about to be, delivered to somebody else, and
-        this ack did nothing to it.
+        Returns those whose lease was lost, as the very objects that were passed in: the message was, or is about to
+        be, delivered to somebody else, and this ack did nothing to it. A lease that has run out while nobody else
+        took the message may count as lost or not.
         """
 
     def release(self, batch: Sequence[Delivery]) -> list[Delivery]:
