@@ -27,6 +27,8 @@ log = logging.getLogger("kernel.worker")
 
 #: Longest wait for a message, in seconds: how late a stop is noticed where the transport cannot be woken.
 PATIENCE = 1.0
+#: Longest wait for room in the pool, in seconds: how late a stop is noticed there, because no pool can be woken.
+FULL_FOR = 0.1
 #: Seconds for which nothing is received after suspects were given back, so that another process has them.
 STAND_BACK = 0.25
 #: While a suspect runs nothing else is taken in for so long, in seconds: most of those that kill do it at once.
@@ -89,7 +91,7 @@ class Intake:
         stopping = self.stopping
         while not stopping.is_set():
             room = self._room()
-            if room > 0:
+            if room > 0 and not stopping.is_set():
                 deliveries = self._receive(min(room, self._most))
                 if deliveries:
                     self._take(deliveries)
@@ -103,7 +105,7 @@ class Intake:
         pool = self._pool
         window = self._settings.prefetch_for * pool.slots
         buffer = 0 if self.stalled else prefetch(self._outlet.mean, window, self._most)
-        return pool.demand(buffer, PATIENCE)
+        return pool.demand(buffer, FULL_FOR)
 
     def _receive(self, limit: int) -> list[Delivery]:
         try:
