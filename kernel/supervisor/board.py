@@ -25,7 +25,7 @@ JOB_BYTES = 96
 NOTE_BYTES = 832
 
 _WORDS = RECORD // 8
-_PID, _STATE, _BEAT, _BUSY, _KILL, _SETTLED, _IN_HAND, _RSS, _TAKEN = range(9)
+_PID, _STATE, _BEAT, _BUSY, _KILL, _SETTLED, _IN_HAND, _RSS, _INTRODUCED = range(9)
 _JOB_TURN, _JOB_LENGTH, _JOB = 9, 10, 11 * 8
 _NOTE_LENGTH, _NOTE = 23, 24 * 8
 #: A writer is inside of the text for well under a microsecond; a reader that fails this often met a dead one.
@@ -88,8 +88,10 @@ class Board:
         return Seat(number, self._bytes, self._ints, self._floats)
 
     def reset(self, number: int) -> None:
-        """Free a seat whose process is gone."""
+        """Free a seat whose process is gone; that it was introduced stays."""
+        introduced = self._ints[number * _WORDS + _INTRODUCED]
         self._bytes[number * RECORD : (number + 1) * RECORD] = bytes(RECORD)
+        self._ints[number * _WORDS + _INTRODUCED] = introduced
 
     def read(self, number: int) -> SeatStatus:
         """What stands in one record now."""
@@ -188,6 +190,8 @@ class Seat:
     in_hand = _Whole(_IN_HAND)
     #: Resident memory in bytes.
     rss = _Whole(_RSS)
+    #: 1 once a process that sat here has said what kind of worker this is, which its successors need not repeat.
+    introduced = _Whole(_INTRODUCED)
 
     def __init__(self, number: int, shared: memoryview[int], ints: memoryview[int], floats: memoryview[float]) -> None:
         self.number = number

@@ -38,7 +38,8 @@ def work(app: Kernel, command_line: dict[str, Any], seat: Seat | None) -> int:
     app.hooks.manager.hook.kernel_process_start(index=index)
     worker = Worker(app, seat, supervised=seat is not None)
     worker.handle_signals()
-    if index == 0:
+    if index == 0 and not worker.seat.introduced:
+        worker.seat.introduced = 1
         sys.stderr.write(banner(app, worker) + "\n")
         sys.stderr.flush()
     status = worker.run()

@@ -58,14 +58,27 @@ class Seat(Protocol):
     rss: int
     #: What runs.
     job: str
+    #: 1 once a process at this seat has printed the banner; stays for the processes that follow it there.
+    introduced: int
 
 
 class NoSeat:
     """The seat of a worker without a supervisor: nobody looks."""
 
-    __slots__ = ("beat_at", "busy_since", "in_hand", "job", "kill_at", "number", "rss", "settled", "state")
+    __slots__ = (
+        "beat_at",
+        "busy_since",
+        "in_hand",
+        "introduced",
+        "job",
+        "kill_at",
+        "number",
+        "rss",
+        "settled",
+        "state",
+    )
 
     def __init__(self) -> None:
-        self.number = self.state = self.settled = self.in_hand = self.rss = 0
+        self.number = self.state = self.settled = self.in_hand = self.rss = self.introduced = 0
         self.beat_at = self.busy_since = self.kill_at = 0.0
         self.job = ""
