@@ -105,6 +105,15 @@ def test_what_is_not_chosen_keeps_its_order_and_is_free_again(shop: Shop, buried
     assert len(shop.app.ports.transport.receive(["mail.dead"], 10, 0.0)) == 2
 
 
+def test_many_held_letters_keep_their_order(shop: Shop) -> None:
+    for number in range(130):
+        shop.bury(shop.call("shop.send", number), "mail")
+    before = shop.payloads("mail.dead")
+    shop.url += "?max_batch=50"
+    assert shop.json("dead", "requeue", "-Q", "mail", "--task", "nobody")["requeued"] == 0
+    assert shop.payloads("mail.dead") == before
+
+
 def test_a_limit_is_kept_over_batches(shop: Shop) -> None:
     for _ in range(230):
         shop.bury(shop.call("shop.send"), "mail")
@@ -180,9 +189,12 @@ class Failing:
         raise self._error
 
 
-def test_what_cannot_be_sent_stays_a_letter(shop: Shop, buried: dict[str, str]) -> None:
+@pytest.mark.parametrize("commit", [True, False])
+def test_what_cannot_be_sent_stays_a_letter(shop: Shop, buried: dict[str, str], commit: bool) -> None:
     before = shop.payloads("mail.dead")
-    letters = DeadLetters(Failing(shop.app.ports.transport, Unavailable("away")), "mail")
+    transport: Any = Failing(shop.app.ports.transport, Unavailable("away"))
+    transport.features = replace(transport.features, commit=commit)
+    letters = DeadLetters(transport, "mail")
     with pytest.raises(Unavailable):
         letters.requeue()
     assert shop.payloads("mail.dead") == before

@@ -118,7 +118,8 @@ def test_facts_of_a_file(tmp_path: Path) -> None:
 def test_what_took_the_place_of_a_file_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert facts(os.fsencode(tmp_path / "pipe")) == Facts(error="not a regular file any more")
-    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("file")
     assert facts(os.fsencode(tmp_path / "link")).error != ""
     assert facts(os.fsencode(tmp_path)).error != ""
 

@@ -70,6 +70,9 @@ def test_move_keeps_payloads_and_order(shop: Shop, mask: str) -> None:
     before = shop.payloads("mail")
     assert shop.json("queues", "move", "mail", "post", "--limit", "101")["moved"] == 101
     assert len(shop.payloads("mail")) == 149
+    rest = shop.app.ports.transport.receive(["mail"], 1000, 0.0)
+    assert [delivery.redelivered for delivery in rest] == [0] * 149, "given back, not abandoned"
+    shop.app.ports.transport.release(rest)
     assert shop.json("queues", "move", "mail", "post")["moved"] == 149
     assert shop.payloads("post") == before
     assert [decode(payload).id for payload in shop.payloads("post")] == ids
