@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kernel.clock import SYSTEM, Clock
 from kernel.errors import Rejected, Unavailable
 from kernel.ports import Parked, ScheduleFeatures
 from kernel_memory.options import Limits, parse
@@ -12,13 +13,11 @@ from kernel_memory.space import Space
 
 
 class MemorySchedules:
-    """Parked entries in the memory of this process; see `kernel.ports.schedule` for what each method promises.
+    """Parked entries in the memory of this process; see `kernel.ports.schedule` for what each method promises."""
 
-    It reads no clock: `take` is told the time, and leases end by that same time.
-    """
-
-    def __init__(self, space: Space | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, space: Space | None = None, limits: Limits | None = None, clock: Clock = SYSTEM) -> None:
         self._space = space or Space()
+        self._clock = clock
         self._features = ScheduleFeatures(survives="process", max_batch=(limits or Limits()).max_batch)
         self._state = "new"
 
@@ -54,9 +53,10 @@ class MemorySchedules:
     def take(self, space: str, now: float, limit: int, lease: float) -> list[Parked]:
         """Lease up to `limit` due entries, the earliest first."""
         self._check(0)
+        at = self._clock.now()
         with self._space.lock:
             shelf = self._space.shelves.get(space)
-            return [] if shelf is None else shelf.take(now, min(limit, self._features.max_batch), lease)
+            return [] if shelf is None else shelf.take(now, min(limit, self._features.max_batch), at, lease)
 
     def remove(self, entries: Sequence[Parked]) -> None:
         """Delete entries that are still as given."""

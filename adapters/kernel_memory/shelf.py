@@ -40,15 +40,15 @@ class Shelf:
         slot = self._slots[entry.key] = Slot(entry, 0.0)
         heappush(self._free, (entry.due_at, next(_order), slot))
 
-    def take(self, now: float, limit: int, lease: float) -> list[Parked]:
-        """Lease up to `limit` due entries, the earliest first."""
+    def take(self, now: float, limit: int, at: float, lease: float) -> list[Parked]:
+        """Lease up to `limit` entries due at `now`, the earliest first; `at` is the wall clock that leases end by."""
         taken: list[Parked] = []
-        while self._top(self._leased) <= now:
+        while self._top(self._leased) <= at:
             slot = heappop(self._leased)[2]
             self.add(slot.entry)
         while len(taken) < limit and self._top(self._free) <= now:
             entry = heappop(self._free)[2].entry
-            slot = self._slots[entry.key] = Slot(entry, now + lease)
+            slot = self._slots[entry.key] = Slot(entry, at + lease)
             heappush(self._leased, (slot.leased_until, next(_order), slot))
             taken.append(entry)
         return taken

@@ -27,7 +27,7 @@ class World:
     space: Space = field(default_factory=Space)
 
     def __post_init__(self) -> None:
-        self.schedule = MemorySchedules(self.space)
+        self.schedule = MemorySchedules(self.space, clock=self.clock)
         self.coordination = MemoryCoordination(self.space, self.clock)
         self.schedule.open()
         self.coordination.open()

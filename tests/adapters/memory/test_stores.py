@@ -27,8 +27,8 @@ def coordination(clock: FakeClock) -> MemoryCoordination:
     return service
 
 
-def schedules() -> MemorySchedules:
-    store = MemorySchedules()
+def schedules(clock: FakeClock) -> MemorySchedules:
+    store = MemorySchedules(clock=clock)
     store.open()
     return store
 
@@ -194,7 +194,8 @@ def test_slots_are_held_by_living_owners() -> None:
 
 
 def test_take_is_earliest_first_and_leases() -> None:
-    store = schedules()
+    clock = FakeClock(25.0)
+    store = schedules(clock)
     a, b, c = (Parked("s", key, due, b"") for key, due in (("a", 30.0), ("b", 10.0), ("c", 20.0)))
     store.add([a, b, c, Parked("other", "a", 1.0, b"")])
     assert store.next_at("s") == 10.0
@@ -203,6 +204,8 @@ def test_take_is_earliest_first_and_leases() -> None:
     assert store.take("s", 25.0, 10, 60.0) == [c]
     assert store.next_at("s") == 30.0
     store.remove([c, c])
+    assert store.take("s", 85.0, 10, 0.0) == [a], "the lease of b runs from the call, whatever time is told"
+    clock.advance(60.0)
     assert store.take("s", 85.0, 10, 60.0) == [b, a]
     assert store.next_at("s") == 145.0
     store.remove([a, b])
@@ -210,7 +213,7 @@ def test_take_is_earliest_first_and_leases() -> None:
 
 
 def test_adding_again_replaces_entry_and_lease_and_survives_the_removal_of_the_old() -> None:
-    store = schedules()
+    store = schedules(FakeClock(15.0))
     old, new = Parked("s", "k", 10.0, b"old"), Parked("s", "k", 15.0, b"new")
     store.add([old])
     assert store.take("s", 10.0, 1, 60.0) == [old]
