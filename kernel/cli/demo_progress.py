@@ -33,8 +33,8 @@ class Progress:
             self._bar = progress.Progress(
                 progress.TextColumn("{task.completed}/{task.total} files"),
                 progress.BarColumn(),
-                progress.TextColumn("{task.fields[rate]} per second"),
-                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[rate]}/s"),
+                progress.TimeRemainingColumn(compact=True),
                 progress.TextColumn("{task.fields[processes]}"),
                 console=Console(stderr=True),
             )
