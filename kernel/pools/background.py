@@ -30,7 +30,7 @@ class BackgroundLoop:
         tasks: list[asyncio.Task[Any]] = []
 
         def begin() -> None:
-            task = loop.create_task(coroutine, context=context)
+            task = loop.create_task(_contained(coroutine), context=context)
             tasks.append(task)
             task.add_done_callback(done)
 
@@ -54,10 +54,7 @@ class BackgroundLoop:
             cancel()
             ended.wait(GLANCE)
             raise
-        try:
-            return outcome[0].result()
-        except asyncio.CancelledError as error:
-            raise concurrent.futures.CancelledError("the coroutine was cancelled") from error
+        return value_of(outcome[0])
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -86,6 +83,32 @@ class BackgroundLoop:
         if loop is not None and thread is not None:
             _quietly(loop, loop.stop)
             thread.join(timeout)
+
+
+class _Escaping(Exception):
+    """What a coroutine raised and a loop would not survive."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(error))
+        self.error = error
+
+
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await it. A loop ends with SystemExit and KeyboardInterrupt of a coroutine, and everybody's tasks with it."""
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _Escaping(error) from None
+
+
+def value_of(future: Any) -> Any:
+    """The value of a task that has ended, or what its coroutine raised."""
+    try:
+        return future.result()
+    except _Escaping as escaping:
+        raise escaping.error from None
+    except asyncio.CancelledError as error:
+        raise concurrent.futures.CancelledError("the coroutine was cancelled") from error
 
 
 def _quietly(loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from kernel.errors import MissingExtra
 from kernel.native import Thread
-from kernel.pools.background import BackgroundLoop
+from kernel.pools.background import BackgroundLoop, value_of
 from kernel.pools.room import Room
 from kernel.pools.solo import take_back
 from kernel.ports.pool import PoolFeatures, Run, RunAsync
@@ -231,7 +231,7 @@ class GreenPool:
         except BaseException:
             cancel()
             raise
-        return outcome[0].result()
+        return value_of(outcome[0])
 
     def waiting(self) -> int:
         """Jobs submitted and not started."""
