@@ -11,8 +11,8 @@ from kernel.arity import Arity
 from kernel.clock import Clock
 from kernel.config import Tasks
 from kernel.current import running
-from kernel.envelope import Envelope, encode
-from kernel.errors import ConfigError, Rejected
+from kernel.envelope import Envelope, decode, encode
+from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
 from kernel.options import CallOptions, check_known
 from kernel.ports import Outgoing, Serializer
@@ -105,6 +105,8 @@ class CallSheet:
         payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, extra))
         if len(payload) > self._limit:
             self._too_large(payload)
+        if options:
+            self._check(payload)
         return task_id, Outgoing(
             options.get("queue") or self._queue,
             payload,
@@ -143,6 +145,13 @@ class CallSheet:
         ):
             if value is not None:
                 extra[field] = value
+
+    def _check(self, payload: bytes) -> None:
+        """Refuse here what every worker would refuse there: a time that is none, a count below zero."""
+        try:
+            decode(payload)
+        except DecodeError as error:
+            raise ConfigError(f"{self.name}: an option of this call cannot be: {error}") from None
 
     def _too_large(self, payload: bytes) -> None:
         raise Rejected(
