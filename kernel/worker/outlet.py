@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from kernel.clock import Clock
-from kernel.envelope import Dead, decode_dead
+from kernel.envelope import Dead, dead_queue, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
@@ -152,7 +152,7 @@ class Outlet:
                     sends[job] = caused
             elif type(outcome) is Again and outcome.hop:
                 sends[job] = [hop(job, outcome.at, outcome.since)]
-        done = self._publish(acks, sends, monotonic)
+        done = self._publish(acks, sends)
         self._hand.remove(done)
         if self._buried is not None and sends:
             for message in [message for job in done for message in sends.get(job, ())]:
@@ -253,29 +253,51 @@ class Outlet:
 
     # -- sends and acks ------------------------------------------------------------------------------------
 
-    def _publish(self, acks: list[Job], sends: Sends, monotonic: float) -> list[Job]:
+    def _publish(self, acks: list[Job], sends: Sends) -> list[Job]:
         """Send and acknowledge; returns the jobs that are through, lost ones included."""
         open_acks = [job for job in acks if not job.acked]
+        refused: dict[Job, PortError] = {}
         try:
             if sends and self._commit is not None and len(open_acks) == len(acks):
                 lost = self._commit([(job.delivery, sends.get(job, ())) for job in acks])
             else:
-                if sends:
-                    acks, open_acks = self._send(acks, open_acks, sends)
+                held, refused = self._send(sends) if sends else (set(), refused)
+                if held or refused:
+                    acks = [job for job in acks if job not in held and job not in refused]
+                    open_acks = [job for job in acks if not job.acked]
                 lost = self._transport.ack([job.delivery for job in open_acks]) if open_acks else []
             self._transport_outage.worked()
         except Unavailable as error:
             self._hold(acks, self._transport_outage.failed(error))
             return []
         except PortError as error:
-            log.error("the transport refused to settle %d tasks, which will be delivered again: %s", len(acks), error)
-            return acks
+            return self._apart(acks, sends, error)
         if lost:
             log.warning("%d tasks had been delivered again before they were acknowledged", len(lost))
+        for job, reason in refused.items():
+            acks = acks + self._apart([job], sends, reason)
         return acks
 
-    def _send(self, acks: list[Job], open_acks: list[Job], sends: Sends) -> tuple[list[Job], list[Job]]:
-        """Send without commit. A job whose message is refused for good is still acked: nothing else would end it."""
+    def _apart(self, acks: list[Job], sends: Sends, error: PortError) -> list[Job]:
+        """The transport refuses for good: settle one by one, so that one message holds up no other.
+
+        In place of a next message that is refused, such as a dead letter that outgrew the transport, the message itself
+        goes to the dead letters: the transport took it once.
+        """
+        if len(acks) > 1:
+            parts = [self._publish([job], {job: sends[job]} if job in sends else {}) for job in acks]
+            return [job for part in parts for job in part]
+        job = acks[0]
+        bare = [Outgoing(dead_queue(job.queue), job.delivery.payload)]
+        if sends.get(job, bare) == bare:
+            log.error("the transport refused to settle task %s, which will be delivered again: %s", _name(job), error)
+            return acks
+        log.error("the message that follows task %s was refused, so its own is a dead letter: %s", _name(job), error)
+        sends[job] = bare
+        return self._publish(acks, {job: bare})
+
+    def _send(self, sends: Sends) -> tuple[set[Job], dict[Job, PortError]]:
+        """Send without commit; which jobs wait for the transport now, and of which a message is refused for good."""
         messages = [message for caused in sends.values() for message in caused]
         owners = [job for job, caused in sends.items() for _ in caused]
         try:
@@ -283,14 +305,11 @@ class Outlet:
                 self._transport.send(messages[start : start + self._most])
         except PartialSend as partial:
             again = {owners[index] for index, error in partial.errors.items() if isinstance(error, Unavailable)}
-            for index, error in partial.errors.items():
-                if owners[index] not in again:
-                    log.error("task %s: its next message was refused: %s", owners[index].envelope.id, error)
             if again:
                 self._hold(list(again), self._transport_outage.failed(Unavailable(str(partial))))
-                acks = [job for job in acks if job not in again]
-                open_acks = [job for job in open_acks if job not in again]
-        return acks, open_acks
+            errors = {owners[index]: error for index, error in partial.errors.items()}
+            return again, {job: error for job, error in errors.items() if job not in again}
+        return set(), {}
 
     def _hold(self, jobs: list[Job], wait: float) -> None:
         """Keep jobs until a port is back; their leases are renewed meanwhile."""
@@ -352,3 +371,7 @@ class Outlet:
         if count:
             share = min(0.5, count * WEIGHT)
             self.mean = self.mean + (total / count - self.mean) * share if self.mean else total / count
+
+
+def _name(job: Job) -> str:
+    return f"{job.envelope.task}[{job.envelope.id}]"
