@@ -121,7 +121,12 @@ def describe(error: BaseException) -> Error:
         text = "".join(traceback.format_exception(error))
     except Exception as inner:
         text = f"{name}: {message}\n<no traceback: {type(inner).__name__} while formatting>\n"
-    return Error(name, _clip(message, MESSAGE_LIMIT), _clip(text, TRACEBACK_LIMIT))
+    return Error(printable(name), _clip(message, MESSAGE_LIMIT), _clip(text, TRACEBACK_LIMIT))
+
+
+def printable(value: object) -> str:
+    """The text of a value as it can be stored: of bounded length, and UTF-8. Raises what its `__str__` raises."""
+    return _clip(str(value), MESSAGE_LIMIT)
 
 
 def _clip(text: str, limit: int) -> str:

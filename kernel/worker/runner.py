@@ -9,8 +9,8 @@ from typing import Any
 from kernel import envelope as wire
 from kernel.clock import Clock
 from kernel.current import running
-from kernel.errors import EncodeError, HardTimeLimitExceeded, Ignore, MaxRetriesExceeded, Reject, Retry, WorkerLost
-from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, describe
+from kernel.errors import DecodeError, EncodeError, HardTimeLimitExceeded, Ignore, MaxRetriesExceeded, Reject, Retry, WorkerLost
+from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, describe, printable
 from kernel.policy import RetryPolicy
 from kernel.pools.steer import Steered
 from kernel.worker.job import Job
@@ -51,10 +51,12 @@ class Runner:
         if (job.early or plan.track_started) and not self._may_start(job):
             return
         running.set(job)
-        self.active.add(job)
         job.started_at = self._monotonic()
+        self.active.add(job)  # in this order: to the housekeeper a running job without a start is an overrun one
         try:
             args, kwargs = job.loads(job.envelope.body)
+            if type(args) is not list or type(kwargs) is not dict:
+                raise DecodeError("the body is not [args, kwargs]")
             job.began = job.interruptible = True
             value = plan.call(*args, **kwargs)
             job.interruptible = False
@@ -74,10 +76,12 @@ class Runner:
         if (job.early or plan.track_started) and not self._may_start(job):
             return
         running.set(job)
-        self.active.add(job)
         job.started_at = self._monotonic()
+        self.active.add(job)  # in this order: to the housekeeper a running job without a start is an overrun one
         try:
             args, kwargs = job.loads(job.envelope.body)
+            if type(args) is not list or type(kwargs) is not dict:
+                raise DecodeError("the body is not [args, kwargs]")
             job.began = job.interruptible = True
             value = await Steered(plan.call(*args, **kwargs), job)
             job.interruptible = False
@@ -112,7 +116,7 @@ class Runner:
 
     def _judge(self, job: Job, error: BaseException) -> Outcome:
         if not job.began:
-            return Failed(describe(error), "unprocessable", f"the arguments cannot be decoded: {error}")
+            return Failed(describe(error), "unprocessable", printable(f"the arguments cannot be decoded: {error}"))
         if job.returned:
             return Failed(_unserialisable(job, error))
         if isinstance(error, Cancelled):
@@ -121,7 +125,7 @@ class Runner:
         if isinstance(error, Retry):
             return self._retry(job, error.cause, error)
         if isinstance(error, Reject):
-            return GiveBack() if error.requeue else Failed(describe(error), "failed", error.reason)
+            return self._rejected(job, error)
         if isinstance(error, Ignore):
             return Drop("ignored by the task")
         if isinstance(error, HardTimeLimitExceeded):
@@ -129,6 +133,11 @@ class Runner:
         if job.plan.retry.automatic(error):
             return self._retry(job, error, None)
         return Failed(_own(error), "failed" if job.plan.dead_letter else None, "the task failed")
+
+    def _rejected(self, job: Job, error: Reject) -> Outcome:
+        if not error.requeue:
+            return Failed(_own(error), "failed", printable(error.reason))
+        return Again(self._now(), hop=True) if job.acked else GiveBack()  # what is acknowledged can only be sent again
 
     def overrun(self, job: Job) -> Failed:
         """The outcome of a job that ran beyond its hard limit."""
@@ -147,7 +156,9 @@ class Runner:
         at = _retry_at(policy, asked, envelope.attempt, now, self._chance)
         if self._retry_hook is not None:
             at = self._retry_hook(job.plan.task, envelope, cause or Retry(), at) or at
-        return Again(at, None if cause is None else _own(cause))
+        if not at <= wire.LATEST:
+            raise ValueError(f"{envelope.task} asked for a retry at {at!r}, which is no time")
+        return Again(max(0.0, at), None if cause is None else _own(cause))
 
 
 def allowed_retries(job: Job, asked: Retry | None) -> int | None:
