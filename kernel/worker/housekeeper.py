@@ -53,9 +53,10 @@ class Housekeeper:
         settings: Settings,
         clock: Clock,
         recycle: Callable[[str], None],
-        die: Callable[[], None],
+        die: Callable[[], None] | None,
     ) -> None:
-        """`recycle` asks for a new process in place of this one; `die` ends it at once, with everything in it."""
+        """`recycle` asks for a new process in place of this one; `die` ends it at once, with everything in it, and is
+        None where nobody would start another."""
         self._pool = pool
         self._runner = runner
         self._intake = intake
@@ -139,9 +140,9 @@ class Housekeeper:
         kill_at = 0.0
         for job in active:
             if job.soft_limit and job not in self._warned and now - job.started_at >= job.soft_limit:
-                self._warned.add(job)
                 limit = f"{job.envelope.task} ran longer than its soft limit of {job.soft_limit:g} s"
-                self._pool.interrupt(job, SoftTimeLimitExceeded(limit))
+                if self._pool.interrupt(job, SoftTimeLimitExceeded(limit)):
+                    self._warned.add(job)
             if job.hard_limit:
                 until = job.started_at + job.hard_limit
                 kill_at = min(kill_at or until, until)
@@ -164,7 +165,17 @@ class Housekeeper:
                 return
         elif now - told_at < LAST_WORDS or job not in self._runner.active:
             return
-        self._end_process(job)
+        if self._die is not None:
+            self._end_process(job, self._die)
+        else:
+            self._abandon(job)
+
+    def _abandon(self, job: Job) -> None:
+        """Nobody would start a new process: leave the body running, keep its slot, and have nothing to do with it."""
+        log.critical("task %s[%s] cannot be ended here; its outcome is recorded", job.envelope.task, job.envelope.id)
+        job.lost = True
+        self._runner.active.discard(job)
+        self._hand.remove([job])
 
     def _record(self, job: Job) -> None:
         entry = entry_of(job, self._runner.overrun(job), self._clock.now())
@@ -181,7 +192,7 @@ class Housekeeper:
                     return
                 self._hand.pause(backoff.wait_for())
 
-    def _end_process(self, offender: Job) -> None:
+    def _end_process(self, offender: Job, die: Callable[[], None]) -> None:
         """The process ends. What has ended is settled, what waits is given back, and the neighbours run elsewhere."""
         self._intake.stop()
         self._intake.give_back(self._intake.recall())
@@ -189,7 +200,7 @@ class Housekeeper:
         running = [job for job in self._hand.jobs() if not job.acked]
         self._hand.extend(running, SHORT_LEASE)
         log.error("process %d ends: task %s does not", os.getpid(), offender.envelope.id)
-        self._die()
+        die()
 
     # -- health --------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class Worker:
         )
         self.housekeeper = Housekeeper(
             self.pool, self.runner, self.intake, self.outlet, self.hand, self.seat, settings, clock,
-            recycle=self.recycle, die=lambda: os._exit(ExitCode.HARD_LIMIT),
+            recycle=self.recycle, die=_die if supervised else None,
         )  # fmt: skip
         self.intake.nudge = self.housekeeper.nudge
 
@@ -241,6 +241,10 @@ class Worker:
                 hook(batch)
         if self.settings.max_tasks and self.seat.settled >= self.settings.max_tasks:
             self.recycle(f"{self.seat.settled} tasks are max_tasks")
+
+
+def _die() -> None:
+    os._exit(ExitCode.HARD_LIMIT)
 
 
 def _state(job: Job) -> tuple[str, str]:
