@@ -60,7 +60,7 @@ def _rows(app: Kernel, worker: Booted) -> Iterator[tuple[str, str]]:
     yield "results", _place(urls.results, urls.transport) if opened.results is not None else "none"
     order = "strict order" if settings.strict else "fair turns"
     yield "queues", ", ".join(settings.queues) + (f" ({order})" if len(settings.queues) > 1 else "")
-    yield "pool", f"{settings.pool}, {_count(worker.pool.slots, 'task')} at a time in {_processes(settings.processes)}"
+    yield "pool", f"{settings.pool}, {_count(worker.pool.slots, 'task')} at a time in {_processes(app.config)}"
     yield "tasks", _names(sorted(app.tasks))
     for key in ("processes", "preload", "grace", "liveness_file"):
         if app.config.sources.get(key) == "code":
@@ -105,7 +105,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _processes(number: int) -> str:
+def _processes(settings: config.Config) -> str:
+    number = settings.worker.processes
+    if settings.sources.get("processes") == "code":
+        return "each process"
     return "1 process" if number == 1 else f"each of {number} processes"
 
 

@@ -1,0 +1,54 @@
+"""What a worker says about itself."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from kernel import Kernel, discovery
+from kernel.worker.banner import SHOWN, WIDTH, banner
+
+
+def said(tasks: int = 1, **options: Any) -> str:
+    """The banner of an application with some tasks."""
+    options = {"transport": "memory://banner", "results": "none", **options}
+    with Kernel("shop", **options) as app:
+        for number in range(tasks):
+            app.task(name=f"shop.task{number:03}")(lambda: None)
+        pool = discovery.pool("solo", 1)
+        return banner(app, SimpleNamespace(settings=app.config.worker, pool=pool, ports=app.ports))
+
+
+def test_what_matters_is_there() -> None:
+    text = said(queues=("mail:5", "default"), transport="memory://banner?mask=dedup,lease")
+    for part in (
+        "application shop",
+        "memory://banner",
+        "held while connected",
+        "dedup: claims",
+        "mail:5, default (fair",
+    ):
+        assert part in text
+    assert "results      none" in text or "results    none" in text
+    assert "1: shop.task000" in text
+
+
+def test_only_some_names_are_shown() -> None:
+    text = said(SHOWN + 5)
+    assert f"shop.task{SHOWN - 1:03}, and 5 more" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "none: the application declares no task" in said(0)
+
+
+def test_secrets_are_masked() -> None:
+    assert "hunter2" not in said(transport="memory://me:hunter2@banner", results="memory://me:hunter2@banner")
+
+
+def test_what_the_supervisor_cannot_know_is_noted(monkeypatch: Any) -> None:
+    text = said(processes=4)
+    assert "processes is set in code" in text
+    assert "in each process\n" in text
+    monkeypatch.setenv("KERNEL_PROCESSES", "3")
+    text = said()
+    assert "note" not in text
+    assert "each of 3 processes" in text
