@@ -155,7 +155,7 @@ class Crew:
             if 0.0 < status.kill_at <= now:
                 log.warning("%s killed for overrun: %s", child, status.job or "no job named")
                 self.order(child, Order.KILL, now)
-            elif not child.ready and child.order is Order.RUN and now >= self._start_by(child):
+            elif not child.ready and child.order is Order.RUN and now >= self._start_by(child, status):
                 log.error("%s killed: not ready after %g s", child, self._spec.start_timeout)
                 self._kill_slow_start(child, now)
             elif status.state is State.STOPPED and child.deadline == inf:
@@ -164,8 +164,9 @@ class Crew:
                 self._escalate(child, Order.KILL if status.state is State.STOPPED else Order(child.order + 1), now)
         return fresh
 
-    def _start_by(self, child: Child) -> float:
-        return child.launched_at + self._spec.start_timeout
+    def _start_by(self, child: Child, status: SeatStatus) -> float:
+        # One that says so waits for a service that is away, which another process would find away too.
+        return max(child.launched_at, status.beat_at) + self._spec.start_timeout
 
     def _kill_slow_start(self, child: Child, now: float) -> None:
         self.order(child, Order.KILL, now)
@@ -191,7 +192,7 @@ class Crew:
 
     def _progresses(self, child: Child, status: SeatStatus, now: float) -> bool:
         if not child.ready:
-            return now < self._start_by(child)
+            return now < self._start_by(child, status)
         overdue = 0.0 < status.kill_at < now - self._spec.margin
         return status.state is State.STOPPED or (now - status.beat_at < self._spec.stale_after and not overdue)
 

@@ -9,11 +9,17 @@ from typing import Any
 from kernel import logs
 from kernel.app import Kernel
 from kernel.config import Config
-from kernel.errors import ConfigError, MissingExtra
+from kernel.errors import ConfigError, MissingExtra, Unavailable
 from kernel.loading import application
+from kernel.native import sleep
+from kernel.opened import Opened
+from kernel.steady import Outage
 from kernel.worker.banner import banner
 from kernel.worker.seat import Seat
 from kernel.worker.worker import Worker
+
+#: Pools for which the standard library is patched.
+GREEN = ("gevent", "eventlet")
 
 
 def run_worker(options: dict[str, Any], seat: Seat | None = None) -> int:
@@ -22,20 +28,32 @@ def run_worker(options: dict[str, Any], seat: Seat | None = None) -> int:
     `options` has "app" (as `kernel --app` takes it) and "command_line" (configuration keys given there). ConfigError
     for what a restart does not mend.
     """
-    command_line = dict(options.get("command_line") or {})
-    patch(Config.load(command_line=command_line, environ=os.environ).worker.pool)
+    pool = prepare(options)
     app = application(options["app"])
-    return work(app, command_line, seat)
-
-
-def work(app: Kernel, command_line: dict[str, Any], seat: Seat | None) -> int:
-    """Run a worker for an application that is imported already."""
     app.close()
-    app.command_line = command_line
+    app.command_line = _command_line(options)
+    check_patched(app, pool)
+    return work(app, seat)
+
+
+def prepare(options: dict[str, Any]) -> str:
+    """Do what must be done before the application is imported; returns the name of the pool as it is known by then."""
+    pool = Config.load(command_line=_command_line(options), environ=os.environ).worker.pool
+    patch(pool)
+    return pool
+
+
+def _command_line(options: dict[str, Any]) -> dict[str, Any]:
+    return dict(options.get("command_line") or {})
+
+
+def work(app: Kernel, seat: Seat | None) -> int:
+    """Run a worker for an application that is imported and knows its command line."""
     settings = app.config.logging
     logs.setup(settings.log_level, settings.log_file, settings.log_format)
     index = seat.number if seat is not None else 0
     app.hooks.manager.hook.kernel_process_start(index=index)
+    open_ports(app, seat)
     worker = Worker(app, seat, supervised=seat is not None)
     worker.handle_signals()
     if index == 0 and not worker.seat.introduced:
@@ -49,6 +67,22 @@ def work(app: Kernel, command_line: dict[str, Any], seat: Seat | None) -> int:
         os._exit(status)
     app.hooks.manager.hook.kernel_process_stop(index=index)
     return status
+
+
+def open_ports(app: Kernel, seat: Seat | None) -> Opened:
+    """Open the ports. While a service is away this waits for it: another process would find it away too."""
+    outage = Outage("a service of the application", app.clock)
+    while True:
+        try:
+            opened = app.ports
+        except Unavailable as error:
+            wait = outage.failed(error)
+            if seat is not None:
+                seat.beat_at = app.clock.monotonic()
+            sleep(wait)
+        else:
+            outage.worked()
+            return opened
 
 
 def patch(pool: str) -> None:
@@ -67,9 +101,11 @@ def patch(pool: str) -> None:
 
 
 def check_patched(app: Kernel, pool: str) -> None:
-    """A green pool named in the application's own code comes too late to patch what it has imported."""
-    if app.config.worker.pool in ("gevent", "eventlet") and app.config.worker.pool != pool:
+    """A pool named in the application's own code comes too late to patch what it has imported, or to leave it alone."""
+    named = app.config.worker.pool
+    if named != pool and named in GREEN:
         raise ConfigError(
-            f"pool={app.config.worker.pool!r} must be known before the application is imported: "
-            f"give --pool {app.config.worker.pool}, or set KERNEL_POOL"
+            f"pool={named!r} must be known before the application is imported: give --pool {named}, or set KERNEL_POOL"
         )
+    if named != pool and pool in GREEN:
+        raise ConfigError(f"pool={named!r} in code wins over {pool!r}, for which all was patched: remove one of them")
