@@ -53,6 +53,7 @@ def cases() -> list[Case]:
         Case("memory", memory, "execute", 1, False),
         Case("memory", memory, "execute", 1, True),
         Case("sqlite", full, "enqueue", 1, True),
+        Case("sqlite", full, "enqueue", 2, True),
         *(Case("sqlite", full, "execute", n, kept) for n in (1, 2) for kept in (False, True)),
         Case("sqlite", normal, "execute", 1, True),
         Case("sqlite", normal, "execute", 2, True),
@@ -68,15 +69,15 @@ def measure(case: Case, side: str, tasks: int, batch: int, directory: Path) -> f
     order = {"side": side, "what": case.what, "url": url, "results": case.results, "batch": batch, "tasks": tasks}
     order["here"] = case.adapter == "memory"
     if case.what == "enqueue":
-        return tasks / float(_run([order])[0]["seconds"])
-    if not order["here"]:
+        order["tasks"] = tasks // case.processes
+    elif not order["here"]:
         _run([{**order, "side": "kernel", "what": "enqueue"}])
     answers = _run([order] * case.processes)
     done = sum(int(answer["done"]) for answer in answers)
-    if done != tasks:
+    if case.what == "execute" and done != tasks:
         raise SystemExit(f"{side} on {case.adapter}: {done} of {tasks} tasks were executed")
     span = max(answer["ended"] for answer in answers) - min(answer["began"] for answer in answers)
-    return tasks / span
+    return done / span
 
 
 def _run(orders: list[dict[str, object]]) -> list[dict[str, float]]:
@@ -91,7 +92,7 @@ def _run(orders: list[dict[str, object]]) -> list[dict[str, float]]:
         )
         for order in orders
     ]
-    if orders[0]["what"] == "execute" and not orders[0]["here"]:
+    if not orders[0]["here"]:
         for child in children:
             assert child.stdout is not None
             child.stdout.readline()

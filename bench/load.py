@@ -43,28 +43,30 @@ def application(url: str, results: bool, batch: int) -> Kernel:
 # -- sending -----------------------------------------------------------------------------------------------
 
 
-def enqueue_kernel(url: str, tasks: int, batch: int) -> float:
-    """Seconds to send so many calls with `send_many`."""
-    app = application(url, True, batch)
+def enqueue_kernel(url: str, results: bool, tasks: int, ready: Callable[[], None]) -> tuple[float, float]:
+    """Send so many calls with `send_many`: when it began and when it ended (monotonic)."""
+    app = application(url, results, 1000)
     app.sheet("bench.noop")
-    began = time.perf_counter()
+    ready()
+    began = time.monotonic()
     app.send_many("bench.noop", [(number,) for number in range(tasks)])
-    took = time.perf_counter() - began
+    ended = time.monotonic()
     app.close()
-    return took
+    return began, ended
 
 
-def enqueue_bare(url: str, tasks: int, batch: int) -> float:
-    """Seconds to send as many messages of the same size with the adapter alone."""
+def enqueue_bare(url: str, batch: int, tasks: int, ready: Callable[[], None]) -> tuple[float, float]:
+    """Send as many messages of the same size with the adapter alone."""
     transport = discovery.transport(url)
     transport.open()
     transport.declare(["default"])
-    began = time.perf_counter()
+    ready()
+    began = time.monotonic()
     for start in range(0, tasks, batch):
         transport.send([bare_message(number) for number in range(start, min(tasks, start + batch))])
-    took = time.perf_counter() - began
+    ended = time.monotonic()
     transport.close()
-    return took
+    return began, ended
 
 
 def bare_message(number: int) -> Outgoing:
@@ -143,17 +145,23 @@ def wait_for_the_others() -> None:
 
 def main(order: dict[str, Any]) -> dict[str, Any]:
     """Carry out one order: side (kernel or bare), what (enqueue or execute), url, results, batch, tasks, here."""
-    url, batch, tasks = order["url"], order["batch"], order["tasks"]
-    send = enqueue_kernel if order["side"] == "kernel" else enqueue_bare
-    run = execute_kernel if order["side"] == "kernel" else execute_bare
+    url, batch, tasks, results = order["url"], order["batch"], order["tasks"], order["results"]
+    ready = wait_for_the_others if not order["here"] else _at_once
     if order["what"] == "enqueue":
-        return {"seconds": send(url, tasks, batch)}
+        if order["side"] == "kernel":
+            began, ended = enqueue_kernel(url, results, tasks, ready)
+        else:
+            began, ended = enqueue_bare(url, batch, tasks, ready)
+        return {"done": tasks, "began": began, "ended": ended}
     if order["here"]:  # memory: the tasks have to be sent in this process
-        enqueue_kernel(url, tasks, batch)
-        done, began, ended = run(url, order["results"], batch, lambda: None)
-    else:
-        done, began, ended = run(url, order["results"], batch, wait_for_the_others)
+        enqueue_kernel(url, results, tasks, ready)
+    run = execute_kernel if order["side"] == "kernel" else execute_bare
+    done, began, ended = run(url, results, batch, ready)
     return {"done": done, "began": began, "ended": ended}
+
+
+def _at_once() -> None:
+    """Nobody else to wait for."""
 
 
 if __name__ == "__main__":
