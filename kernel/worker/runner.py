@@ -9,7 +9,16 @@ from typing import Any
 from kernel import envelope as wire
 from kernel.clock import Clock
 from kernel.current import running
-from kernel.errors import DecodeError, EncodeError, HardTimeLimitExceeded, Ignore, MaxRetriesExceeded, Reject, Retry, WorkerLost
+from kernel.errors import (
+    DecodeError,
+    EncodeError,
+    HardTimeLimitExceeded,
+    Ignore,
+    MaxRetriesExceeded,
+    Reject,
+    Retry,
+    WorkerLost,
+)
 from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, describe, printable
 from kernel.policy import RetryPolicy
 from kernel.pools.steer import Steered
