@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from kernel_memory import MemoryCoordination, MemoryResults, MemorySchedules
 
+from kernel.clock import Clock
 from kernel.errors import DecodeError, EncodeError
 from kernel.native import sleep
 from kernel.pools.threads import ThreadPool
@@ -182,6 +183,14 @@ class TakesWithoutLease(MemorySchedules):
 
     def take(self, space: str, now: float, limit: int, lease: float) -> list[Parked]:
         return super().take(space, now, limit, 0.0)
+
+
+class LeasesByToldTime(MemorySchedules):
+    caught_by = "test_a_lease_runs_from_the_call"
+
+    def take(self, space: str, now: float, limit: int, lease: float) -> list[Parked]:
+        self._clock = Clock(lambda: now)
+        return super().take(space, now, limit, lease)
 
 
 class TakeRemoves(MemorySchedules):

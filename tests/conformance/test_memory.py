@@ -157,7 +157,7 @@ class TestSchedules(ScheduleStoreConformance):
     clock: FakeClock | None = FakeClock()
 
     def make(self, namespace: str) -> MemorySchedules:
-        return MemorySchedules(Space.named(namespace))
+        return MemorySchedules(Space.named(namespace), clock=self.clock or SYSTEM)
 
     def cleanup(self, namespace: str) -> None:
         Space.forget(namespace)

@@ -66,7 +66,7 @@ class OfSchedules(ScheduleStoreConformance):
     kind: type[MemorySchedules] = MemorySchedules
 
     def make(self, namespace: str) -> MemorySchedules:
-        return self.kind(Space.named(namespace))
+        return self.kind(Space.named(namespace), None, self.clock or FakeClock())
 
 
 class OfSerializers(SerializerConformance):

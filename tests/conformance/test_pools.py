@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from kernel_conformance import PoolConformance
 
 from kernel.pools.asyncio_ import AsyncioPool
-from kernel.pools.green import GreenPool, gevent_pool
+from kernel.pools.green import GreenPool, eventlet_pool, gevent_pool
 from kernel.pools.solo import SoloPool
 from kernel.pools.threads import ThreadPool
 
 gevent = pytest.importorskip("gevent")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # eventlet announces its own end at import
+    eventlet = pytest.importorskip("eventlet")
 
 
 class TestSolo(PoolConformance):
@@ -40,3 +45,11 @@ class TestGevent(PoolConformance):
 
     def make(self, slots: int) -> GreenPool:
         return gevent_pool(slots)
+
+
+class TestEventlet(PoolConformance):
+    label = "eventlet"
+    sleep = staticmethod(eventlet.sleep)
+
+    def make(self, slots: int) -> GreenPool:
+        return eventlet_pool(slots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import get_args
 
 import pytest
@@ -223,6 +224,15 @@ def test_the_wait_is_true(bench: CoordinationBench) -> None:
     assert 0.0 < wait_for <= 0.2
     bench.pass_time(wait_for + 0.01)
     assert bench.take(4.0, rate=20.0, burst=5.0) == 0.0
+
+
+def test_more_than_a_bucket_holds(bench: CoordinationBench) -> None:
+    """C-TAKE-5: asking for more than the burst is answered by infinity, and takes nothing.
+
+    Fix: compare `n` with `burst` first: no time brings that many tokens.
+    """
+    assert bench.take(11.0, burst=10.0) == inf
+    assert bench.take(10.0, burst=10.0) == 0.0
 
 
 def test_racing_takers_share_a_bucket(bench: CoordinationBench) -> None:

@@ -103,6 +103,19 @@ def test_a_taken_entry_is_hidden(bench: ScheduleBench) -> None:
     assert bench.take(bench.now(), by=second) == ["a"], "an entry that was taken and not removed was lost"
 
 
+def test_a_lease_runs_from_the_call(bench: ScheduleBench) -> None:
+    """S-TAKE-5: `now` decides what is due; the lease runs from the moment of the call.
+
+    Fix: compute the end of the lease from the clock, not from `now`: a taker may be told a time long past.
+    """
+    now = bench.now()
+    bench.add("a", now - 3000.0)
+    assert bench.take(now - 2000.0, lease=bench.lease) == ["a"]
+    assert bench.take(now + 2000.0) == []
+    bench.pass_time(bench.lease * 1.1)
+    assert bench.take(bench.now()) == ["a"]
+
+
 def test_takers_share(bench: ScheduleBench) -> None:
     """S-TAKE-4: several takers at one moment get each entry once between them.
 

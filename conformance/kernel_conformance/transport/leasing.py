@@ -199,6 +199,21 @@ def test_exact_counts(bench: TransportBench) -> None:
 
 
 @claims(COUNTS)
+def test_close_counts(bench: TransportBench) -> None:
+    """T-COUNT-3: what was not settled before `close` counts as delivered: nobody said that it did not run.
+
+    Fix: raise the count when `close` gives back.
+    """
+    second = bench.open()
+    bench.send(b"x")
+    lasts_for = bench.shorten([bench.one()])
+    bench.first.close()
+    if bench.f.lease is not None:
+        bench.pass_time(lasts_for + 0.05)
+    assert bench.one(by=second).redelivered == 1
+
+
+@claims(COUNTS)
 def test_counts_are_per_message(bench: TransportBench) -> None:
     """T-COUNT-2: the count of one message says nothing of another one.
 

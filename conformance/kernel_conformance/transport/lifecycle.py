@@ -109,6 +109,16 @@ def test_a_closed_transport_is_unavailable(bench: TransportBench) -> None:
             pytest.fail(f"{name} returned {call()!r} after close")
 
 
+def test_a_closed_transport_stays_closed(bench: TransportBench) -> None:
+    """T-CLOSE-7: `open` after `close` is `Unavailable`: a new connection is a new adapter.
+
+    Fix: remember that the transport was closed.
+    """
+    bench.first.close()
+    with pytest.raises(Unavailable):
+        bench.first.open()
+
+
 def test_close_ends_a_blocked_receive(bench: TransportBench) -> None:
     """T-CLOSE-3: `close` ends a `receive` that blocks, with `Unavailable`, within a few seconds.
 

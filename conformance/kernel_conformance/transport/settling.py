@@ -60,7 +60,9 @@ def test_ack_returns_only_what_was_lost(bench: TransportBench) -> None:
     lost, thief, held = bench.stolen()
     bench.send(b"mine")
     mine = bench.one()
-    assert bench.first.ack([mine, lost]) == [lost]
+    returned = bench.first.ack([mine, lost])
+    assert returned == [lost]
+    assert returned[0] is lost, "the very object that was passed in is returned"
     assert thief.ack([held]) == []
     bench.lose([])
     bench.quiet()

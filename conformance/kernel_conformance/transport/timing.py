@@ -11,7 +11,7 @@ from kernel.ports import Outgoing
 from kernel_conformance.bench import not_proven
 from kernel_conformance.clause import claims
 from kernel_conformance.transport.abilities import DEDUP, DELAY, DELAY_LIMIT, EXPIRY
-from kernel_conformance.transport.bench import QUEUE, TransportBench, payloads
+from kernel_conformance.transport.bench import OTHER, QUEUE, TransportBench, payloads
 
 
 @claims(DELAY)
@@ -207,6 +207,17 @@ def test_equal_keys_in_one_batch(bench: TransportBench) -> None:
     bench.send(b"a", b"b")
     assert bench.settle(3) == [b"first", b"a", b"b"]
     bench.quiet()
+
+
+@claims(DEDUP)
+def test_keys_belong_to_their_queue(bench: TransportBench) -> None:
+    """T-DEDUP-5: equal keys in different queues are different messages.
+
+    Fix: make the name of the queue part of the stored key.
+    """
+    bench.first.send([Outgoing(QUEUE, b"here", dedup_key="k"), Outgoing(OTHER, b"there", dedup_key="k")])
+    assert bench.settle(1) == [b"here"]
+    assert bench.settle(1, queue=OTHER) == [b"there"]
 
 
 @claims(DEDUP)

@@ -55,7 +55,9 @@ class SpoolTransport:
         return self._features
 
     def open(self) -> None:
-        """Make the directory."""
+        """Make the directory. A closed spool stays closed."""
+        if self._closed.is_set():
+            raise Unavailable("the spool is closed")
         with _translated():
             self._root.mkdir(parents=True, exist_ok=True)
         self._is_open = True
