@@ -67,16 +67,20 @@ class StoredResults:
                 return entries
             if deadline is not None and monotonic() >= deadline:
                 return entries
-            if not self._store.features.wait:
+            if not self._waits(ids):
                 sleep(min(pause, left))
                 pause = min(LAST_LOOK, pause * 1.5)
 
     def _look(self, ids: list[str], timeout: float) -> list[Entry | None]:
         store = self._store
-        if not store.features.wait or not isinstance(store, Waits) or len(ids) > store.features.max_batch:
+        if not self._waits(ids) or not isinstance(store, Waits):
             return self.entries(ids)
         values = persist(lambda: store.wait(ids, timeout), self._patience)
         return [None if value is None else decode_entry(value) for value in values]
+
+    def _waits(self, ids: list[str]) -> bool:
+        """Whether the store tells by itself when one of these is final; for more than a batch of them it is asked."""
+        return self._store.features.wait and len(ids) <= self._store.features.max_batch
 
     async def aawait_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
         """The same for a coroutine."""

@@ -62,9 +62,6 @@ def _rows(app: Kernel, worker: Booted) -> Iterator[tuple[str, str]]:
     yield "queues", ", ".join(settings.queues) + (f" ({order})" if len(settings.queues) > 1 else "")
     yield "pool", f"{settings.pool}, {_count(worker.pool.slots, 'task')} at a time in {_processes(app.config)}"
     yield "tasks", _names(sorted(app.tasks))
-    for key in ("processes", "preload", "grace", "liveness_file"):
-        if app.config.sources.get(key) == "code":
-            yield "note", f"{key} is set in code, which the supervisor does not read: use the command line or a file"
 
 
 def _place(url: str, transport: str) -> str:
@@ -107,8 +104,6 @@ def _count(number: int, noun: str) -> str:
 
 def _processes(settings: config.Config) -> str:
     number = settings.worker.processes
-    if settings.sources.get("processes") == "code":
-        return "each process"
     return "1 process" if number == 1 else f"each of {number} processes"
 
 

@@ -20,6 +20,8 @@ from kernel.worker.worker import Worker
 
 #: Pools for which the standard library is patched.
 GREEN = ("gevent", "eventlet")
+#: Settings that the supervisor goes by.
+SUPERVISED = ("processes", "preload", "grace", "liveness_file")
 
 
 def run_worker(options: dict[str, Any], seat: Seat | None = None) -> int:
@@ -33,6 +35,8 @@ def run_worker(options: dict[str, Any], seat: Seat | None = None) -> int:
     app.close()
     app.command_line = _command_line(options)
     check_patched(app, pool)
+    if seat is not None:
+        check_supervised(app, options)
     return work(app, seat)
 
 
@@ -41,6 +45,18 @@ def prepare(options: dict[str, Any]) -> str:
     pool = Config.load(command_line=_command_line(options), environ=os.environ).worker.pool
     patch(pool)
     return pool
+
+
+def check_supervised(app: Kernel, options: dict[str, Any]) -> None:
+    """The supervisor imports no application, so what it needs to know cannot be set in the application's code."""
+    seen = Config.load(command_line=_command_line(options), environ=os.environ).worker
+    for key in SUPERVISED:
+        value = getattr(app.config.worker, key)
+        if value != getattr(seen, key):
+            raise ConfigError(
+                f"{key}={value!r} is set in code, where the supervisor cannot see it: "
+                f"put it into kernel.toml, KERNEL_{key.upper()} or on the command line"
+            )
 
 
 def _command_line(options: dict[str, Any]) -> dict[str, Any]:

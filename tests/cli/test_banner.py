@@ -44,11 +44,7 @@ def test_secrets_are_masked() -> None:
     assert "hunter2" not in said(transport="memory://me:hunter2@banner", results="memory://me:hunter2@banner")
 
 
-def test_what_the_supervisor_cannot_know_is_noted(monkeypatch: Any) -> None:
-    text = said(processes=4)
-    assert "processes is set in code" in text
-    assert "in each process\n" in text
+def test_the_number_of_processes_is_said(monkeypatch: Any) -> None:
+    assert "in 1 process" in said()
     monkeypatch.setenv("KERNEL_PROCESSES", "3")
-    text = said()
-    assert "note" not in text
-    assert "each of 3 processes" in text
+    assert "each of 3 processes" in said()
