@@ -14,7 +14,8 @@ from typing import Any
 
 from support import eventually
 
-from kernel import AsyncResult, Envelope, Kernel, Task
+from kernel import AsyncResult, Envelope, Kernel, Task, discovery
+from kernel.clock import SYSTEM, Clock
 from kernel.dead import DeadLetters, Letter
 from kernel.envelope import encode
 from kernel.ids import new_id
@@ -65,12 +66,20 @@ class Running:
 class Engine:
     """`app` sends and reads; each `run` is a worker on an application of its own."""
 
-    def __init__(self, url: str, pool: str, use: Callable[[Kernel], None] | None = None, **options: Any) -> None:
-        """`use` hands adapters to each application; `options` are settings of all of them."""
+    def __init__(
+        self,
+        url: str,
+        pool: str,
+        use: Callable[[Kernel], None] | None = None,
+        clock: Clock = SYSTEM,
+        **options: Any,
+    ) -> None:
+        """`use` hands adapters to each application, `clock` is the workers'; `options` are settings of all of them."""
         self.url = url
         self.pool = pool
         self.options = {**PROMPT, "concurrency": 4, **options, "transport": url, "pool": pool}
         self._use = use
+        self.clock = clock
         self._declared: list[tuple[Callable[..., Any], dict[str, Any]]] = []
         self.app = self._application("client")
         self._running: list[Running] = []
@@ -93,7 +102,7 @@ class Engine:
 
     def host(self, **changes: Any) -> Kernel:
         """A worker's application, with all tasks declared so far."""
-        app = self._application("host", **changes)
+        app = self._application("host", clock=self.clock, **changes)
         for function, options in self._declared:
             app.task(**options)(function)
         return app
@@ -169,6 +178,15 @@ class Engine:
         """A live frame made by hand."""
         given = {"id": new_id(), "codec": "json", "sent_at": time.time(), **fields}
         return encode(Envelope(task=task, body=body, **given))
+
+    def lose(self, count: int = 1, queue: str = "default") -> None:
+        """Have messages taken by somebody who ends without settling them, as a worker does that is killed."""
+        other = discovery.transport(self.url)
+        other.open()
+        taken = 0
+        while taken < count:
+            taken += len(other.receive([queue], count - taken, PATIENCE))
+        other.close()
 
     # -- inside of tasks -----------------------------------------------------------------------------------
 
