@@ -9,6 +9,10 @@ from kernel.ports import Outgoing
 from kernel.worker.job import Job
 
 
+#: What a message was through before it ran: a worker that does not know its task later starts that count anew.
+_DETOURS = frozenset((wire.HOP, wire.UNKNOWN_SINCE))
+
+
 def entry_of(job: Job, outcome: Outcome, now: float) -> Entry | None:
     """The record of an outcome; None for one that leaves none."""
     envelope = job.envelope
@@ -37,7 +41,7 @@ def sends_of(job: Job, entry: Entry, now: float) -> list[Outgoing]:
 def next_attempt(job: Job, entry: Entry) -> Outgoing:
     """The message that runs a task again."""
     envelope = job.envelope
-    extra = {key: value for key, value in envelope.extra.items() if key != wire.HOP}
+    extra = {key: value for key, value in envelope.extra.items() if key not in _DETOURS}
     extra[wire.ETA] = entry.retry_at
     again = envelope.but(attempt=entry.attempt + 1, extra=extra)
     return outgoing(job.queue, again, entry.retry_at)
