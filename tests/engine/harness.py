@@ -159,6 +159,10 @@ class Engine:
         """Wait until everything in a queue is settled."""
         eventually(lambda: self.total(queue) == 0, PATIENCE, f"{queue} is empty")
 
+    def settled(self, queue: str = "default") -> None:
+        """Wait until nothing of a queue is ready or in hand; what is delayed stays."""
+        eventually(lambda: (self.size(queue).ready, self.size(queue).in_flight) == (0, 0), PATIENCE, "all is settled")
+
     def letters(self, count: int, queue: str = "default") -> Sequence[Letter]:
         """Wait for so many dead letters and return them."""
         eventually(lambda: self.total(f"{queue}.dead") >= count, PATIENCE, f"{count} dead letters")
