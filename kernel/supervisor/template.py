@@ -14,16 +14,24 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from kernel.supervisor.spec import ChildSpec, Handover
 from kernel.supervisor.wakeup import Wakeup
 from kernel.worker.seat import ExitCode
+
+#: What must be done with the worker's options before the application is imported.
+Prepare = Callable[[dict[str, Any]], object]
+
+#: Bound before an application is patched for a green pool: a template has no hub, and must not get one.
+_fork: Callable[[], int] | None = getattr(os, "fork", None)
+_waitpid = os.waitpid
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):
@@ -101,7 +109,7 @@ class Line:
         self._socket.close()
 
 
-def serve(handover: Handover) -> Handover | int:
+def serve(handover: Handover, prepare: Prepare) -> Handover | int:
     """Be the template. Returns an exit status in the template and a worker's handover in each forked process.
 
     It returns in the fork too, instead of running the worker there, so that a worker process unwinds, exits and runs
@@ -111,7 +119,7 @@ def serve(handover: Handover) -> Handover | int:
     line = Line(socket.socket(fileno=handover.line))
     with Wakeup([signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP]) as wakeup:
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-        problem = _load(ChildSpec.read(handover.spec).preload) or threads_beside()
+        problem = _load(ChildSpec.read(handover.spec), prepare) or threads_beside()
         if problem:
             line.say(Failed(problem))
             return ExitCode.CONFIG
@@ -155,7 +163,8 @@ class Template:
         # be lost; blocked, it waits until the worker's own dispositions stand.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            pid = os.fork()
+            assert _fork is not None  # there is no supervisor where it is missing
+            pid = _fork()
         except OSError:
             pid = -1
         if pid == 0:
@@ -173,13 +182,14 @@ class Template:
         os.setpgid(0, 0)
         self._wakeup.close()
         self._line.close()
+        _renew_hubs()
         numpy_random = sys.modules.get("numpy.random")
         if numpy_random is not None:
             numpy_random.seed()
 
     def _reap(self) -> None:
         while self._seats:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = _waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
             seat = self._seats.pop(pid, None)
@@ -187,10 +197,20 @@ class Template:
                 self._line.say(Reaped(seat, os.waitstatus_to_exitcode(status)))
 
 
-def _load(path: str) -> str:
+def _renew_hubs() -> None:
+    """In the fork: a hub that the application's import has started belongs to the template."""
+    if "gevent.hub" in sys.modules:
+        sys.modules["gevent"].reinit()
+    if "eventlet.hubs" in sys.modules:
+        sys.modules["eventlet.hubs"].use_hub()
+
+
+def _load(spec: ChildSpec, prepare: Prepare) -> str:
     """Import `module:attribute`; "" or what went wrong, whose traceback is printed."""
+    path = spec.preload
     module, _, attribute = path.partition(":")
     try:
+        prepare(spec.worker)
         attrgetter(attribute)(import_module(module))
     except BaseException as error:
         traceback.print_exc()
@@ -211,13 +231,15 @@ def threads_beside() -> str:
 
 def _other_threads() -> Iterator[str]:
     main = threading.main_thread()
-    known = {thread.native_id: thread.name for thread in threading.enumerate() if thread is not main}
-    yield from known.values()
+    named = {getattr(thread, "native_id", None): thread.name for thread in threading.enumerate() if thread is not main}
     tasks = Path("/proc/self/task")
     if tasks.is_dir():
-        # Threads that Python has not made, such as those of a numeric library, are seen on Linux only.
+        # All that there are, also those that Python has not made, such as a numeric library's; and none of a green
+        # pool's, which are no threads.
         for task in tasks.iterdir():
-            if int(task.name) not in known and int(task.name) != main.native_id:
-                yield f"{task.joinpath('comm').read_text().strip()} (native)"
-    elif len(sys._current_frames()) > len(known) + 1:
+            if task.name != str(os.getpid()):
+                yield named.get(int(task.name)) or f"{task.joinpath('comm').read_text().strip()} (native)"
+        return
+    yield from named.values()
+    if len(sys._current_frames()) > len(named) + 1:
         yield "one started without the threading module"

@@ -9,6 +9,11 @@ from collections.abc import Iterable, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+#: Bound before an application can patch them: in a template that imports one for a green pool, the patched ones would
+#: start a hub, and forks would inherit it in the middle of its work.
+_read = os.read
+_poll = getattr(select, "poll", None)
+
 
 class Wakeup:
     """From construction to `close` these signals wake `wait` and do nothing else. On the main thread only.
@@ -27,12 +32,13 @@ class Wakeup:
     def wait(self, fds: Sequence[int], timeout: float | None) -> list[int]:
         """Wait for a signal or for one of `fds` to be readable, up to `timeout` seconds; returns the signals in the
         order of their arrival."""
-        poll = select.poll()
+        assert _poll is not None  # there is no supervisor where it is missing
+        poll = _poll()
         for fd in (self._reader, *fds):
             poll.register(fd, select.POLLIN)
         poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
         try:
-            return list(os.read(self._reader, 4096))
+            return list(_read(self._reader, 4096))
         except BlockingIOError:
             return []
 
