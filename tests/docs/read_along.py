@@ -1,8 +1,8 @@
 """Runs the Python blocks of one page in order, as a reader would who types them in: `python read_along.py PAGE`.
 
 One namespace for the page. A block whose first line is `# shop.py` is saved under that name and imported; one that is
-called `test_...` is given to pytest at the end. In a block with `>>>` each output is compared. Before such a block a worker of the
-page's `app` is started, in a thread. The transport, where a page names none, is one in memory.
+called `test_...` is given to pytest at the end. In a block with `>>>` each output is compared. Before such a block a
+worker of the page's `app` is started, in a thread. The transport, where a page names none, is one in memory.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -21,6 +22,10 @@ from docs.pages import PAGES, ROOT, Block, blocks, title
 
 from kernel.cli.main import cli
 from kernel.config import Config
+from kernel.current import Request
+from kernel.hooks import Specs
+from kernel.options import CallOptions, TaskOptions
+from kernel.outcome import State
 
 #: What becomes of a block, by its language: run, parsed, or read by people only because it is output or a grammar.
 CHECKED = {"python", "console", "toml", "ini", "dockerfile"}
@@ -157,6 +162,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         other = (page.parent / name).resolve() if name else page
         assert other.exists(), f"{target}: no such file"
         assert not anchor or anchor in anchors(other), f"{target}: no such heading"
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("tasks.md", {*TaskOptions.__annotations__, *Request.__struct_fields__, "bind"}),
+        ("calling.md", set(CallOptions.__annotations__)),
+        ("plugins.md", {name for name in vars(Specs) if name.startswith("kernel_")}),
+        ("results.md", set(get_args(State))),
+    ],
+)
+def test_nothing_is_left_out(page: str, names: set[str]) -> None:
+    text = (ROOT / "docs/guide" / page).read_text("utf-8")
+    assert not {name for name in names if not re.search(rf"\b{name}\b", text)}
 
 
 def test_what_is_not_run_here_is_compared_elsewhere() -> None:
