@@ -8,7 +8,6 @@ from kernel.outcome import Again, Drop, Entry, Failed, Ok, Outcome
 from kernel.ports import Outgoing
 from kernel.worker.job import Job
 
-
 #: What a message was through before it ran: a worker that does not know its task later starts that count anew.
 _DETOURS = frozenset((wire.HOP, wire.UNKNOWN_SINCE))
 
@@ -30,7 +29,12 @@ def entry_of(job: Job, outcome: Outcome, now: float) -> Entry | None:
 
 
 def sends_of(job: Job, entry: Entry, now: float) -> list[Outgoing]:
-    """What the standing record of a job causes: the next attempt, or a dead letter, or nothing."""
+    """What the standing record of a job causes: the next attempt, or a dead letter, or nothing.
+
+    A record of a later attempt causes nothing here: the message of that attempt answers for it.
+    """
+    if entry.attempt != job.envelope.attempt:
+        return []
     if entry.state == "RETRY":
         return [next_attempt(job, entry)]
     if entry.state == "FAILURE" and entry.dead is not None:

@@ -73,6 +73,12 @@ class Hand:
                 else:
                     job.held_until = asked_at + lease
 
+    def still_held(self, job: Job) -> bool:
+        """Whether the lease of a job is held for sure, by renewing it now."""
+        if not job.lost:
+            self.extend([job])
+        return not job.lost and job.held_until > self._clock.monotonic()
+
     def renew(self) -> None:
         """Renew every lease of which a third is over. Called by the housekeeper."""
         due = self._clock.monotonic() + self.lease * 2 / 3

@@ -56,7 +56,7 @@ class Outlet:
         self._buried = buried
         self._ended: deque[Job] = deque()
         self._lock = allocate_lock()
-        self._most = transport.features.max_batch
+        self._most = min(transport.features.max_batch, results.features.max_batch if results is not None else 1 << 30)
         self._commit = transport.commit if transport.features.commit and isinstance(transport, Commits) else None
         self._held: list[Job] = []
         self._held_until = 0.0
@@ -245,10 +245,10 @@ class Outlet:
         except CodecError as error:
             log.error("the record of task %s cannot be read: %s", job.envelope.id, error)
             return entry
-        job.standing = stands
         if stands.state not in FINAL:
             job.outcome = Drop("a later execution has taken over")
             return None
+        job.standing = stands
         return stands
 
     # -- sends and acks ------------------------------------------------------------------------------------

@@ -39,14 +39,17 @@ class Runner:
         self,
         clock: Clock,
         done: Callable[[Job], None],
+        still_held: Callable[[Job], bool],
         ack_early: Callable[[Job], bool],
         mark_started: Callable[[Job], bool],
         retry_hook: RetryHook | None = None,
     ) -> None:
-        """`done` takes every job that ended; `ack_early` and `mark_started` say whether the job may still run."""
+        """`done` takes every job that ended; `still_held` (asked when the lease may have run out), `ack_early` and
+        `mark_started` say whether a job may start."""
         self._monotonic = clock.monotonic
         self._now = clock.now
         self._done = done
+        self._still_held = still_held
         self._ack_early = ack_early
         self._mark_started = mark_started
         self._retry_hook = retry_hook
@@ -57,11 +60,12 @@ class Runner:
     def run(self, job: Job) -> None:
         """Run a job to its end. Never raises, except an interrupt that comes after the end of the body."""
         plan = job.plan
-        if (job.early or plan.track_started) and not self._may_start(job):
+        job.started_at = self._monotonic()
+        expired = job.lost or job.started_at > job.held_until
+        if (expired or job.early or plan.track_started) and not self._may_start(job, expired):
             return
         running.set(job)
-        job.started_at = self._monotonic()
-        self.active.add(job)  # in this order: to the housekeeper a running job without a start is an overrun one
+        self.active.add(job)  # after its start is set: to the housekeeper a running job without one is an overrun one
         try:
             args, kwargs = job.loads(job.envelope.body)
             if type(args) is not list or type(kwargs) is not dict:
@@ -82,11 +86,12 @@ class Runner:
     async def arun(self, job: Job) -> None:
         """The same for a coroutine function, on the pool's own loop."""
         plan = job.plan
-        if (job.early or plan.track_started) and not self._may_start(job):
+        job.started_at = self._monotonic()
+        expired = job.lost or job.started_at > job.held_until
+        if (expired or job.early or plan.track_started) and not self._may_start(job, expired):
             return
         running.set(job)
-        job.started_at = self._monotonic()
-        self.active.add(job)  # in this order: to the housekeeper a running job without a start is an overrun one
+        self.active.add(job)  # after its start is set: to the housekeeper a running job without one is an overrun one
         try:
             args, kwargs = job.loads(job.envelope.body)
             if type(args) is not list or type(kwargs) is not dict:
@@ -104,13 +109,16 @@ class Runner:
         running.set(None)
         self._done(job)
 
-    def _may_start(self, job: Job) -> bool:
-        if job.early and not self._ack_early(job):
+    def _may_start(self, job: Job, expired: bool) -> bool:
+        if expired and not self._still_held(job):
+            job.outcome = GiveBack()  # this process slept, and somebody else has the message or soon will
+        elif job.early and not self._ack_early(job):
             job.outcome = Drop("its lease was lost before it started")
         elif job.plan.track_started and not self._mark_started(job):
             pass  # another record stands: the outlet goes by that
         else:
             return True
+        job.started_at = 0.0
         self._done(job)
         return False
 

@@ -71,7 +71,9 @@ class Worker:
         undertaker = app.hooks.undertaker()
         self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled, inline, undertaker)
         done = self._done_inline if inline else self.outlet.put
-        self.runner = Runner(clock, done, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at)
+        self.runner = Runner(
+            clock, done, self.hand.still_held, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at
+        )
         self.admit = self._admit()
         starts = Starts(self.ports.coordination, self.node)
         self.intake = Intake(
