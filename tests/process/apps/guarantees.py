@@ -219,3 +219,10 @@ def boomerang(ledger: str, times: int) -> str:
     if len(Path(ledger).read_text().splitlines()) <= times:
         raise Reject("not yet", requeue=True)
     return "at last"
+
+
+@app.task(name="timed", ignore_result=True)
+def timed(ledger: str, number: int, seconds: float) -> None:
+    """The start is what counts; a sleep, because the processors are shared."""
+    write(ledger, number)
+    time.sleep(seconds)
