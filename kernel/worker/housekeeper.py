@@ -54,9 +54,10 @@ class Housekeeper:
         clock: Clock,
         recycle: Callable[[str], None],
         die: Callable[[], None] | None,
+        hurry: Callable[[], None] | None,
     ) -> None:
         """`recycle` asks for a new process in place of this one; `die` ends it at once, with everything in it, and is
-        None where nobody would start another."""
+        None where nobody would start another. `hurry` is asked with each look where the pool cannot drain itself."""
         self._pool = pool
         self._runner = runner
         self._intake = intake
@@ -67,6 +68,7 @@ class Housekeeper:
         self._clock = clock
         self._recycle = recycle
         self._die = die
+        self._hurry = hurry
         self._signal = Signal()
         self._stopping = False
         self._thread: Thread | None = None
@@ -111,6 +113,8 @@ class Housekeeper:
         now = self._clock.monotonic()
         active = list(self._runner.active)
         self._unblock(active, now)
+        if self._hurry is not None:
+            self._hurry()
         if now >= self._renew_at:
             self._hand.renew()
             self._renew_at = now + self._hand.lease / 6
@@ -124,10 +128,10 @@ class Housekeeper:
     # -- giving back ---------------------------------------------------------------------------------------
 
     def _unblock(self, active: list[Job], now: float) -> None:
-        """When running tasks last, give back what waits behind them, and settle what they hold up."""
+        """When running tasks last, or the worker stops, give back what waits behind them and settle what has ended."""
         stalled = len(active) >= self._pool.slots and now - max(job.started_at for job in active) > STALL
         self._intake.stalled = stalled
-        if stalled:
+        if stalled or self._intake.stopping.is_set():
             waiting = self._intake.recall()
             if waiting:
                 self._intake.give_back(waiting)
