@@ -45,6 +45,8 @@ class Failed(msgspec.Struct):
     error: Error
     dead: DeadKind | None = None
     reason: str = ""
+    #: An end that the task declares with `throws`: it is no reason to log a traceback.
+    expected: bool = False
 
 
 class Again(msgspec.Struct):

@@ -9,6 +9,7 @@ from typing import Any
 from kernel import envelope as wire
 from kernel.clock import Clock
 from kernel.current import running
+from kernel.envelope import DeadKind
 from kernel.errors import (
     DecodeError,
     EncodeError,
@@ -67,17 +68,20 @@ class Runner:
         running.set(job)
         self.active.add(job)  # after its start is set: to the housekeeper a running job without one is an overrun one
         try:
-            args, kwargs = job.loads(job.envelope.body)
-            if type(args) is not list or type(kwargs) is not dict:
-                raise DecodeError("the body is not [args, kwargs]")
-            job.began = job.interruptible = True
-            value = plan.call(*args, **kwargs)
-            job.interruptible = False
-            job.returned = True
-            job.outcome = Ok(plan.dumps(value) if job.store else b"")
-        except BaseException as error:
-            job.interruptible = False
-            job.outcome = self.judge(job, error)
+            try:
+                args, kwargs = job.loads(job.envelope.body)
+                if type(args) is not list or type(kwargs) is not dict:
+                    raise DecodeError("the body is not [args, kwargs]")
+                job.began = job.interruptible = True
+                value = plan.call(*args, **kwargs)
+                job.interruptible = False
+                job.returned = True
+                job.outcome = Ok(plan.dumps(value) if job.store else b"")
+            except BaseException as error:
+                job.interruptible = False
+                job.outcome = self.judge(job, error)
+        except BaseException as late:  # an interrupt between the end of the body and its judgement
+            job.outcome = self.judge(job, late)
         job.ended_at = self._monotonic()
         self.active.discard(job)
         running.set(None)
@@ -134,7 +138,7 @@ class Runner:
     def _judge(self, job: Job, error: BaseException) -> Outcome:
         if not job.began:
             return Failed(describe(error), "unprocessable", printable(f"the arguments cannot be decoded: {error}"))
-        if job.returned:
+        if job.returned and not (job.interrupted and isinstance(error, type(job.interrupted))):
             return Failed(_unserialisable(job, error))
         if isinstance(error, Cancelled):
             lost = Failed(describe(WorkerLost("the worker stopped while the task ran, acknowledged early")))
@@ -149,7 +153,8 @@ class Runner:
             return self.overrun(job)
         if job.plan.retry.automatic(error):
             return self._retry(job, error, None)
-        return Failed(_own(error), "failed" if job.plan.dead_letter else None, "the task failed")
+        dead: DeadKind | None = "failed" if job.plan.dead_letter else None
+        return Failed(_own(error), dead, "the task failed", isinstance(error, job.plan.throws))
 
     def _rejected(self, job: Job, error: Reject) -> Outcome:
         if not error.requeue:

@@ -13,10 +13,7 @@ from kernel import discovery
 from kernel.app import Kernel, set_current_app
 from kernel.envelope import dead_queue
 from kernel.errors import Unavailable
-from kernel.hooks import Settled
-from kernel.logs import log_finished, wants_finished
 from kernel.native import Signal
-from kernel.outcome import Again, Drop, Failed, Ok
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
 from kernel.worker.hand import Hand
@@ -25,6 +22,7 @@ from kernel.worker.intake import Intake
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
 from kernel.worker.plan import Plan
+from kernel.worker.report import report, told
 from kernel.worker.runner import Cancelled, Runner
 from kernel.worker.seat import ExitCode, NoSeat, Seat, State
 from kernel.worker.starts import Starts
@@ -58,6 +56,7 @@ class Worker:
         self._stop_signal = Signal()
         self._nap = Signal()
         self._quitting = self._recycling = False
+        self._stop_at = 0.0
         self._failure: BaseException | None = None
         self._flush_at = 0.0
         #: Jobs that would not end: their threads are still at work when `run` has returned.
@@ -82,6 +81,7 @@ class Worker:
         self.housekeeper = Housekeeper(
             self.pool, self.runner, self.intake, self.outlet, self.hand, self.seat, settings, clock,
             recycle=self.recycle, die=_die if supervised else None,
+            hurry=self._hurry if self.pool.features.inline else None,
         )  # fmt: skip
         self.intake.nudge = self.housekeeper.nudge
 
@@ -158,7 +158,8 @@ class Worker:
         self.seat.state = State.DRAINING
         deadline = self._clock.monotonic() + self.settings.grace
         cancelled = False
-        while self.runner.active:
+        # Not `runner.active`: a job between its early acknowledgement and its body is in neither queue nor body.
+        while any(job.outcome is None for job in self.hand.jobs()):
             now = self._clock.monotonic()
             if (self._quitting or now >= deadline) and not cancelled:
                 cancelled = True
@@ -169,9 +170,19 @@ class Worker:
             self._nap.wait(0.01)
 
     def _cancel(self) -> None:
-        """Raise in everything that runs; what is reached is given back."""
+        """Raise in everything that runs, once in each; what is reached is given back."""
         for job in list(self.runner.active):
-            self.pool.interrupt(job, Cancelled("the worker stops"))
+            if not isinstance(job.interrupted, Cancelled):
+                self.pool.interrupt(job, Cancelled("the worker stops"))
+
+    def _hurry(self) -> None:
+        """While an inline pool stops: its own thread is busy with what runs, so the housekeeper looks after it."""
+        if not self._stop_signal.is_set():
+            return
+        self._stop_at = self._stop_at or self._clock.monotonic() + self.settings.grace
+        self.intake.give_back(self.intake.recall())
+        if self._quitting or self._clock.monotonic() >= self._stop_at:
+            self._cancel()
 
     def _close(self) -> None:
         self.abandoned = [job for job in self.pool.stop(0.5) if job.outcome is None]
@@ -235,10 +246,9 @@ class Worker:
     def _settled(self, done: Sequence[Job]) -> None:
         self._flush_at = 0.0
         self.seat.settled += len(done)
-        if wants_finished():
-            log_finished([_row(job) for job in done if job.ended_at or type(job.outcome) is Failed])
+        report(done)
         if self.app.hooks.settled:
-            batch = [_told(job) for job in done]
+            batch = [told(job) for job in done]
             for hook in self.app.hooks.settled:
                 hook(batch)
         if self.settings.max_tasks and self.seat.settled >= self.settings.max_tasks:
@@ -247,29 +257,3 @@ class Worker:
 
 def _die() -> None:
     os._exit(ExitCode.HARD_LIMIT)
-
-
-def _state(job: Job) -> tuple[str, str]:
-    """State and error text of a settled job."""
-    if job.standing is not None:
-        return job.standing.state, ""
-    match job.outcome:
-        case Ok():
-            return "SUCCESS", ""
-        case Failed(error):
-            return "FAILURE", f"{error.type}: {error.message}"
-        case Again(_, error):
-            return "RETRY", "" if error is None else f"{error.type}: {error.message}"
-        case Drop(_, state) if state is not None:
-            return state, ""
-    return "DROPPED", ""
-
-
-def _row(job: Job) -> tuple[str, str, str, float, str]:
-    state, error = _state(job)
-    return job.envelope.id, job.envelope.task, state, job.ended_at - job.started_at, error
-
-
-def _told(job: Job) -> Settled:
-    state, error = _state(job)
-    return Settled(job.envelope, job.delivery.queue, state, job.ended_at - job.started_at, error)
