@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from kernel.errors import MissingExtra
-from kernel.native import Thread
+from kernel.native import Thread, original
 from kernel.pools.background import BackgroundLoop, value_of
 from kernel.pools.room import Room
 from kernel.pools.solo import take_back
@@ -22,6 +22,10 @@ from kernel.ports.pool import PoolFeatures, Run, RunAsync
 
 #: Greenlets at a time when nothing else is asked for.
 DEFAULT_SLOTS = 100
+
+#: eventlet's own `read` of an empty pipe would wait for an order in place of saying that there is none.
+_read = original("os", "read")
+_write = original("os", "write")
 
 
 class Hub(Protocol):
@@ -173,7 +177,7 @@ class GreenPool:
         if not self._orders:
             self._hub.wait_readable(self._reader, timeout)
         try:
-            os.read(self._reader, 4096)
+            _read(self._reader, 4096)
         except BlockingIOError:
             pass
         while self._orders:
@@ -183,7 +187,7 @@ class GreenPool:
         """Have the hub's thread do something. Any thread."""
         self._orders.append(order)
         try:
-            os.write(self._writer, b"!")
+            _write(self._writer, b"!")
         except (BlockingIOError, OSError):
             pass  # full: it will wake up anyway; closed: there is nothing left to do
 
