@@ -102,11 +102,15 @@ def test_quit_cancels_at_once(start_worker: StartWorker, sender: Kernel, ledger:
     assert [result.state for result in results] == ["PENDING", "PENDING"]
 
 
-def test_a_thread_that_hears_nothing_does_not_hold_up_the_end(
-    start_worker: StartWorker, sender: Kernel, ledger: Path
+@pytest.mark.parametrize(
+    ("pool", "task"),
+    [("threads", "deaf"), ("gevent", "deaf"), ("eventlet", "deaf"), ("asyncio", "adeaf"), ("asyncio", "deaf")],
+)
+def test_a_task_that_hears_nothing_does_not_hold_up_the_end(
+    start_worker: StartWorker, sender: Kernel, ledger: Path, pool: str, task: str
 ) -> None:
-    run = start_worker("--pool", "threads", "--grace", "0.3")
-    sender.send_task("deaf", [str(ledger), 60.0])
+    run = start_worker("--pool", pool, "--grace", "0.3")
+    sender.send_task(task, [str(ledger), 60.0])
     eventually(lambda: bool(lines(ledger)), LONG)
     began = time.monotonic()
     assert run.stop() == ExitCode.OK

@@ -160,6 +160,18 @@ def deaf(ledger: str, seconds: float) -> str:
     return "over"
 
 
+@app.task(name="adeaf")
+async def adeaf(ledger: str, seconds: float) -> str:
+    write(ledger, "deaf")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            await asyncio.sleep(0.05)
+        except BaseException:
+            pass
+    return "over"
+
+
 @app.task(name="eat")
 def eat(ledger: str, word: str, size: int) -> str:
     """Takes memory and keeps it."""
