@@ -34,22 +34,8 @@ GROUPS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: The extra that brings the client library of a scheme or pool; the one place that knows.
-EXTRAS: Mapping[str, str] = MappingProxyType(
-    {
-        "redis": "redis",
-        "rediss": "redis",
-        "amqp": "rabbitmq",
-        "amqps": "rabbitmq",
-        "sqs": "sqs",
-        "mongodb": "mongo",
-        "mongodb+srv": "mongo",
-        "postgresql": "sql",
-        "mysql": "sql",
-        "gevent": "gevent",
-        "eventlet": "eventlet",
-    }
-)
+#: The extra that brings the client library of a scheme or pool, for all that need one; the one place that knows.
+EXTRAS: Mapping[str, str] = MappingProxyType({"gevent": "gevent", "eventlet": "eventlet"})
 
 _OURS = "kernelq"
 
@@ -208,8 +194,6 @@ def _unknown(group: str, name: str) -> str:
     text = f"unknown {GROUPS[group]} {name!r}"
     if meant := difflib.get_close_matches(name, known, 1):
         text += f", did you mean {meant[0]!r}?"
-    if name in EXTRAS:
-        text += f"; {_remedy(name)}"
     return f"{text}; installed: {', '.join(known) or 'none'}"
 
 

@@ -32,28 +32,18 @@ _PLACES = ("://place", ":///place")
 def adapters(as_json: bool) -> None:
     """List adapters, pools, serializers and plugins of all installed packages.
 
-    Features are shown where the adapter tells them without a connection; what is missing comes with the line that
-    installs it.
+    Features are shown where the adapter tells them without a connection. One whose client library is missing is shown
+    with the line that installs it.
     """
     rows = [_row(entry) for entry in discovery.installed()]
-    known = {row["name"] for row in rows}
-    missing = [
-        {"name": name, "install": f"pip install 'kernelq[{extra}]'"}
-        for name, extra in discovery.EXTRAS.items()
-        if name not in known
-    ]
     if as_json:
-        print_json({"installed": rows, "missing": missing})
+        print_json(rows)
         return
-    columns = ("port", "name", "package", "features")
     print_table(
-        columns,
+        ("port", "name", "package", "features"),
         [(row["port"], row["name"], f"{row['distribution']} {row['version']}", row["error"] or _words(row["features"]))
          for row in rows],
     )  # fmt: skip
-    if missing:
-        click.echo()
-        print_table(("not installed", "remedy"), [(row["name"], row["install"]) for row in missing])
 
 
 def _row(entry: Installed) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def call(
     Examples:
       kernel call shop.tasks.add --args '[1, 2]' --wait 10
       kernel call shop.tasks.mail --kwargs '{"to": "me"}' --countdown 60
-      kernel --app shop.tasks call add --transport redis://localhost
+      kernel call shop.tasks.add --args '[1, 2]' --transport sqlite:///jobs.db
     """
     with context.load() as app:
         _note_unknown(app, name)

@@ -146,10 +146,11 @@ def _plugin_commands(debug: bool) -> dict[str, click.Command]:
     try:
         hook = Hooks.load().manager.hook
         return {command.name or "": command for commands in hook.kernel_cli_commands() for command in commands}
-    except KernelError as error:
+    except Exception as error:  # foreign code
         if debug:
             raise
-        click.echo(f"warning: commands of plugins are missing: {error}", err=True)
+        cause = str(error) if isinstance(error, KernelError) else f"{type(error).__name__}: {error}"
+        click.echo(f"warning: commands of plugins are missing: {cause}", err=True)
         return {}
 
 

@@ -183,18 +183,32 @@ def test_a_broken_plugin_takes_no_other_command_with_it(monkeypatch: pytest.Monk
     assert "warning: commands of plugins are missing: plugin 'x' does not fit" in result.stderr
 
 
+def test_a_plugin_that_fails_takes_no_other_command_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plugin:
+        @hooks.hookimpl
+        def kernel_cli_commands(self) -> list[click.Command]:
+            raise LookupError("no commands today")
+
+    load = hooks.Hooks.load
+    monkeypatch.setattr(hooks.Hooks, "load", classmethod(lambda cls, *given: load([Plugin()])))
+    result = CliRunner().invoke(cli, ["--help"])
+    assert result.exit_code == 0
+    assert "warning: commands of plugins are missing: LookupError: no commands today" in result.stderr
+
+
 def test_adapters_are_listed_with_features_and_remedies(shop: Shop) -> None:
     # In a process of its own, because it imports every client library that is installed.
     command = [sys.executable, "-m", "kernel.cli.main", "adapters"]
     shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     found = json.loads(shown.stdout)
-    rows = {(row["port"], row["name"]): row for row in found["installed"]}
+    rows = {(row["port"], row["name"]): row for row in found}
     assert rows["transport", "memory"]["features"]["survives"] == "process"
     assert rows["transport", "sqlite"]["features"]["lease"] == 60.0
     assert rows["pool", "solo"]["distribution"] == "kernelq"
-    assert {"name": "redis", "install": "pip install 'kernelq[redis]'"} in found["missing"]
-    table = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "pip install 'kernelq[redis]'" in table.stdout
+    assert rows["pool", "solo"]["error"] is None
+    without = "import sys; sys.modules['gevent'] = None; from kernel.cli.main import main; main()"
+    table = subprocess.run([sys.executable, "-c", without, "adapters"], capture_output=True, text=True, check=True)
+    assert "pip install 'kernelq[gevent]'" in table.stdout
     assert shown.stderr == table.stderr == ""
 
 
