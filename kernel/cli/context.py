@@ -54,6 +54,7 @@ class Context:
         self.read_config_file()
         path = self.named or ("" if self.transport else obvious(needed=False))
         app = application(path) if path else Kernel("cli")
+        app.close()  # its module may have read the configuration, or sent something, without the command line
         app.command_line.update(self.command_line)
         return app
 

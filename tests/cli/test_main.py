@@ -123,6 +123,12 @@ def test_the_application_of_the_environment_gives_way(
     assert CliRunner().invoke(cli, ["-A", "no_such_app1", "queues"]).exit_code == 2
 
 
+def test_the_command_line_wins_over_what_a_module_read_while_it_was_imported(shop: Shop, written: Write) -> None:
+    written("eager_app1.py", "from kernel import Kernel\napp = Kernel('eager')\nassert app.config\n")
+    found = json.loads(shop.run("-A", "eager_app1", "config", "--json").stdout)
+    assert found["transport"] == {"value": shop.url, "source": "command line"}
+
+
 def test_a_module_that_fails_shows_its_last_lines(shop: Shop, written: Write) -> None:
     written("broken_app1.py", "def connect():\n    raise OSError('no database')\nconnect()\n")
     result = CliRunner().invoke(cli, ["-A", "broken_app1", "queues"])
