@@ -20,7 +20,7 @@ help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 demo: $(SETUP)  ## see it work: a worker, tasks and a crash, in a minute
-	$(BIN)kernel demo $(ARGS)
+	$(BIN)kernel demo --kill $(ARGS)
 
 test: $(SETUP)  ## the whole suite
 	$(BIN)python -m pytest $(ARGS)

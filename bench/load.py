@@ -16,8 +16,6 @@ from kernel.worker.worker import Worker
 
 #: Seconds for which results are kept, on both sides.
 TTL = 3600.0
-#: Seconds that a worker waits for the others to be ready, at most.
-READY_FOR = 60.0
 
 
 def noop(number: int) -> int:

@@ -41,7 +41,7 @@ class Letter:
     reason: str
     #: The last error as text, mostly a traceback; "" for none.
     error: str = ""
-    #: Recorded starts; 0 when unknown.
+    #: Deliveries of the message, its last one included; 0 when unknown.
     deliveries: int = 0
     #: Wall clock of the first sending and of its death; 0.0 when unknown.
     first_at: float = 0.0

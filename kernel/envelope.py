@@ -29,7 +29,8 @@ CARRIER = 0xC0
 DEAD = 0xD0
 
 # Optional fields of an envelope, by small integer. A number is never reused. Fields that this release does not
-# know survive a retry, a hop and the dead letters, because `extra` is carried as it came.
+# know survive a retry, a hop and the dead letters, because `extra` is carried as it came. Those of workflows, limits
+# and inboxes, and SHADOW, ENCODING, SCHEMA, STAMPS and ORDER, are reserved: this release carries them and no more.
 ETA = 1  #: wall clock, not before
 EXPIRES_AT = 2  #: wall clock, not from then on
 PRIORITY = 3  #: 0 to 9
@@ -52,7 +53,7 @@ STAMPS = 19  #: stamps of a workflow
 SHADOW = 20  #: name to show instead of the task's
 ENCODING = 21  #: content encoding of the body (compression)
 SCHEMA = 22  #: version of the arguments
-RESULT = 23  #: result policy: 0 keep nothing, 1 keep, 2 keep errors only
+RESULT = 23  #: result policy: 0 keep nothing, 1 keep; 2 (errors only) is reserved and means 1 today
 RESULT_TTL = 24  #: seconds
 UNIQUE = 25  #: unique key
 LIMITS = 26  #: keys of limits
@@ -121,7 +122,7 @@ class Dead(msgspec.Struct, array_like=True):
     reason: str
     #: The last error as text, "" for none.
     error: str = ""
-    #: Recorded starts.
+    #: Deliveries of the message, its last one included; 0 when unknown.
     deliveries: Count = 0
     #: Wall clock of the first sending (of its death where that is unknown) and of its death.
     first_at: Moment = 0.0

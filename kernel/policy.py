@@ -29,10 +29,6 @@ class RetryPolicy:
     #: Of those, exceptions that are not.
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
 
-    def exhausted(self, attempt: int) -> bool:
-        """Whether the run number `attempt` (from 0) was the last one allowed."""
-        return self.max_retries is not None and attempt >= self.max_retries
-
     def wait_for(self, attempt: int, chance: Callable[[], float]) -> float:
         """Seconds between the end of run `attempt` and the next; `chance` draws from [0, 1)."""
         # The exponent is capped: 2.0 ** 1100 overflows a float, and any limit is long reached by then.

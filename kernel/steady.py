@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from kernel.clock import SYSTEM, Clock
 from kernel.errors import PartialSend, PortError, Unavailable
-from kernel.native import Signal, sleep
+from kernel.native import monotonic, sleep
 from kernel.ports.transport import Outgoing
 
 log = logging.getLogger("kernel.ports")
@@ -73,16 +73,16 @@ class Outage:
             self.backoff.reset()
 
 
-def persist(call: Callable[[], T], timeout: float, stop: Signal | None = None, clock: Clock = SYSTEM) -> T:
+def persist(call: Callable[[], T], timeout: float) -> T:
     """Call until it works, an error other than `Unavailable` comes, or `timeout` seconds are over (the last error)."""
-    deadline = clock.monotonic() + timeout
+    deadline = monotonic() + timeout
     backoff = Backoff()
     while True:
         try:
             return call()
         except Unavailable:
             wait = backoff.wait_for()
-            if clock.monotonic() + wait > deadline or (stop is not None and stop.is_set()):
+            if monotonic() + wait > deadline:
                 raise
             sleep(wait)
 

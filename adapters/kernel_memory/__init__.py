@@ -1,7 +1,7 @@
 """Every port inside of one process: the executable reference of the contracts, and what tests and trials run on.
 
 `memory://name` gives every adapter of that name in this process the same state, `memory://` a private one.
-Nothing outlives the process. `docs/` of the project and `kernel_memory.options` have the parameters of the URL.
+Nothing outlives the process. `kernel_memory.options` has the parameters of the URL.
 """
 
 from kernel_memory.coordination import MemoryCoordination

@@ -32,7 +32,8 @@ class Features:
     #: Number of native priority levels, 0 for none. Kernel priorities run from 0 to 9, 9 the most urgent; one above the
     #: highest level counts as the highest.
     priorities: int = 0
-    #: Most messages in one call of `send`, `receive`, `ack`, `release`, `extend` or `commit`.
+    #: Most messages in one call of `send`, `receive`, `ack`, `release`, `extend` or `commit`. Of a larger batch
+    #: everything is done, or it is `Rejected` and nothing is.
     max_batch: int = 1000
     #: Largest payload in bytes; 0: no limit of its own.
     max_payload: int = 0

@@ -40,7 +40,7 @@ def outranked(final: bool, rank: Rank, standing_final: bool, standing_rank: Rank
 
 
 class ResultStore(Protocol):
-    """Four methods and `features`; `wait` is optional."""
+    """Five methods, `open` and `close` among them; `wait` is optional."""
 
     @property
     def features(self) -> StoreFeatures:

@@ -60,7 +60,7 @@ class QueueSize(msgspec.Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """Seven methods between `open` and `close` carry everything; the optional ones are the protocols below."""
+    """Seven methods, `open` and `close` among them, carry everything; the optional ones are the protocols below."""
 
     @property
     def features(self) -> Features:

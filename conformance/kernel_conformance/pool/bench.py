@@ -103,15 +103,6 @@ class PoolBench:
         while not self.gate.is_open:
             self.sleep(STEP)
 
-    def waiting_coroutine(self, name: str) -> TestJob:
-        """A coroutine job that ends when the gate opens."""
-
-        async def wait(job: TestJob) -> None:
-            while not self.gate.is_open:
-                await asyncio.sleep(STEP)
-
-        return TestJob(name, wait, coroutine=True)
-
     def run(self, job: TestJob) -> None:
         """What the kernel's runner is to a pool; never raises."""
         self._began(job)
