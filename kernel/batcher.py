@@ -43,8 +43,9 @@ class Batcher:
         future: Future[None] = loop.create_future()
         self._inbox.put((message, loop, future))
         if self._thread is None:
-            self._thread = Thread(self._serve, "kernel-sender", lambda error: None)
-            self._thread.start()
+            thread = Thread(self._serve, "kernel-sender")
+            thread.start()  # first: one that the system refuses must not look like one that serves
+            self._thread = thread
         await future
 
     def _serve(self) -> None:

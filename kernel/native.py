@@ -8,10 +8,13 @@ patches first, the originals are asked back from the patcher.
 
 from __future__ import annotations
 
+import logging
 import sys
 from _thread import TIMEOUT_MAX, LockType
 from collections.abc import Callable
 from typing import Any
+
+log = logging.getLogger("kernel")
 
 
 def original(module: str, name: str) -> Any:
@@ -86,13 +89,15 @@ class Signal:
 
 
 class Thread:
-    """A native thread with a bounded join; what it raises is given to `failed`, never lost."""
+    """A native thread with a bounded join; what it raises is given to `failed`, else logged, and never lost."""
 
-    def __init__(self, target: Callable[[], None], name: str, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, target: Callable[[], None], name: str, failed: Callable[[BaseException], None] | None = None
+    ) -> None:
         self.name = name
         self.ident = 0
         self._target = target
-        self._failed = failed
+        self._failed = failed or self._log
         self._done = Signal()
         self._started = False
 
@@ -111,6 +116,9 @@ class Thread:
             self._failed(error)
         finally:
             self._done.set()
+
+    def _log(self, error: BaseException) -> None:
+        log.critical("the thread %s has ended, which is a defect", self.name, exc_info=error)
 
     def join(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for its end; returns whether it has ended."""

@@ -47,7 +47,7 @@ class DelayPump:
     def start(self) -> None:
         """Begin, once."""
         if self._thread is None and not self._stopping:
-            self._thread = Thread(self._run, "kernel-delay", _failed)
+            self._thread = Thread(self._run, "kernel-delay")
             self._thread.start()
 
     def stop(self, timeout: float) -> bool:
@@ -146,7 +146,3 @@ def _dead(out: Outgoing, reason: str, now: float) -> Outgoing:
     log.error("a delayed message of queue %r goes to the dead letters: %s", out.queue, reason)
     letter = Dead(out.payload, out.queue, "unprocessable", reason, first_at=now, last_at=now, priority=out.priority)
     return Outgoing(dead_queue(out.queue), encode_dead(letter))
-
-
-def _failed(error: BaseException) -> None:
-    log.critical("the thread that sends delayed messages has ended", exc_info=error)

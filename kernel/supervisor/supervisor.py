@@ -155,7 +155,7 @@ class Supervisor:
         """Begin to end, or hurry: tell all processes."""
         if order <= self._order:
             return
-        log.info("%s: %s %d processes", cause, order.name.lower(), len(self._crew.children))
+        log.info("%s: %s, worker processes: %d", cause, order.name.lower(), len(self._crew.children))
         self._order = order
         self._due.clear()
         self._roll = None

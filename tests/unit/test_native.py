@@ -211,6 +211,19 @@ def test_what_a_thread_raises_is_handed_over_before_the_join_returns(error: Base
     assert raised == [error]
 
 
+def test_what_a_thread_raises_is_logged_where_nobody_takes_it(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise LookupError("gone")
+
+    thread = Thread(fail, "sweeper")
+    thread.start()
+    assert thread.join(10.0)
+    (record,) = caplog.records
+    assert (record.levelname, "sweeper" in record.getMessage()) == ("CRITICAL", True)
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], LookupError)
+
+
 def test_a_thread_starts_once() -> None:
     thread = started(lambda: None)
     with pytest.raises(RuntimeError, match="before"):
