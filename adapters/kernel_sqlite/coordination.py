@@ -72,49 +72,52 @@ class SqliteCoordination:
 
     def claim(self, items: Sequence[Claim]) -> list[str]:
         """Who owns each key now."""
-        now = _begin(items)
+        _check_size(items)
         with self._database.write() as connection:
+            now = time.time()
             _sweep(connection, "claim", now, len(items))
             return [_claim(connection, item, now) for item in items]
 
     def drop(self, items: Sequence[tuple[str, str]]) -> None:
         """End claims, given as (key, owner)."""
-        _begin(items)
+        _check_size(items)
         with self._database.write() as connection:
             connection.executemany("DELETE FROM claim WHERE key = ? AND owner = ?", items)
 
     def tally(self, items: Sequence[Tally]) -> list[int]:
         """Add each member and return the size of its set after that."""
-        now = _begin(items)
+        _check_size(items)
         with self._database.write() as connection:
+            now = time.time()
             _sweep_tallies(connection, now, len(items))
             return [_tally(connection, item, now) for item in items]
 
     def take(self, items: Sequence[Take]) -> list[float]:
         """0.0 where the tokens were taken, else the seconds until they will be there."""
-        now = _begin(items)
+        _check_size(items)
         with self._database.write() as connection:
+            now = time.time()
             _sweep(connection, "bucket", now, len(items))
             return [_take(connection, item, now) for item in items]
 
     def acquire(self, items: Sequence[Acquire]) -> list[bool]:
         """Whether each owner now holds a slot."""
-        now = _begin(items)
+        _check_size(items)
         with self._database.write() as connection:
+            now = time.time()
             _sweep(connection, "slot", now, len(items), "key, owner")
             return [_acquire(connection, item, now) for item in items]
 
     def release(self, items: Sequence[tuple[str, str]]) -> None:
         """Free slots, given as (key, owner)."""
-        _begin(items)
+        _check_size(items)
         with self._database.write() as connection:
             connection.executemany("DELETE FROM slot WHERE key = ? AND owner = ?", items)
 
 
-def _begin(items: Sequence[object]) -> float:
+def _check_size(items: Sequence[object]) -> None:
     if len(items) > MAX_BATCH:
         raise Rejected(f"{len(items)} in one call; at most {MAX_BATCH}")
-    return time.time()
 
 
 def _sweep(connection: sqlite3.Connection, table: str, now: float, written: int, key: str = "key") -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from kernel.errors import ConfigError, Rejected, Unavailable
 from kernel.native import allocate_lock, sleep
 from kernel_sqlite.faults import UNFIT, code_of, translate, translate_opening
-from kernel_sqlite.schema import prepare
+from kernel_sqlite.schema import is_prepared, prepare
 from kernel_sqlite.url import Location
 
 #: Pages of the log after which a commit copies it back into the file.
@@ -45,6 +45,8 @@ class Database:
         self._writing = allocate_lock()
         self._state = "new"
         self._pid = 0
+        #: Device and number of the file: one that was removed or replaced is not the one that was opened.
+        self._identity: tuple[int, int] | None = None
 
     # -- lifecycle -------------------------------------------------------------------------------------------------
 
@@ -70,6 +72,7 @@ class Database:
         except sqlite3.Error as error:
             raise translate_opening(error, self.path) from error
         self._idle.append(connection)
+        self._identity = _identity_of(self.path)
         self._state = "open"
 
     def close(self) -> None:
@@ -95,9 +98,13 @@ class Database:
         `Unavailable` says `sent="unknown"` in one case: the disk failed during the commit itself.
         """
         self._check()
-        if not self._writing.acquire(timeout=self.location.timeout):
-            raise Unavailable(f"{self.path}: another thread has been writing for longer than the timeout")
+        turn: list[bool] = []
         try:
+            # One step of the interpreter takes the lock and notes it. Were it two, a time limit that ends a task in
+            # between (see kernel.pools) would leave the lock taken for ever.
+            turn.extend(map(self._writing.acquire, (True,), (self.location.timeout,)))
+            if not turn[0]:
+                raise Unavailable(f"{self.path}: another thread has been writing for longer than the timeout")
             with self._lent() as connection:
                 committing = False
                 try:
@@ -113,7 +120,8 @@ class Database:
                         raise translate(error, self.path, "unknown" if unknown else "no") from error
                     raise
         finally:
-            self._writing.release()
+            if turn and turn[0]:
+                self._writing.release()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -140,6 +148,14 @@ class Database:
         if self._pid != os.getpid():
             self._disown()
             raise Rejected(f"{self.path}: opened before a fork; open a new adapter in the child")
+        if _identity_of(self.path) != self._identity:
+            # SQLite would go on with the file that has no name any more, and everything in it vanishes with the last
+            # process that has it open.
+            raise Unavailable(f"{self.path}: the file has gone, or is another one now: restart what uses it")
+
+    def __del__(self) -> None:
+        if self._pid and self._pid != os.getpid():
+            self._disown()
 
     def _disown(self) -> None:
         while self._idle:
@@ -162,14 +178,12 @@ class Database:
             keep = True
             raise
         finally:
-            self._idle.append(connection) if keep else connection.close()
+            # One that is still in a transaction (something was raised while it was rolled back) holds up every writer.
+            self._idle.append(connection) if keep and not connection.in_transaction else connection.close()
             if self._state == "closed":
                 self.close()
 
     def _reconnect(self) -> sqlite3.Connection:
-        # The file is never created here: were it removed meanwhile, messages would vanish into an empty new one.
-        if not os.path.exists(self.path):
-            raise Unavailable(f"{self.path}: the file has gone")
         try:
             return self._connect()
         except sqlite3.Error as error:
@@ -190,7 +204,9 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
+        if is_prepared(connection):
+            return  # without waiting for anybody who writes
+        self._begin(connection)
         try:
             prepare(connection, self.path)
             connection.execute("COMMIT")
@@ -205,6 +221,14 @@ class Database:
         mode = connection.execute("PRAGMA journal_mode = wal").fetchone()[0]
         if mode != "wal":
             raise ConfigError(f"{self.path}: the file system cannot do write-ahead logging; use a local disk")
+
+
+def _identity_of(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _patiently(action: Callable[[], object], timeout: float) -> None:

@@ -90,9 +90,12 @@ def insert(connection: sqlite3.Connection, batch: Sequence[Outgoing], queues: Ma
 
 
 def claim(
-    connection: sqlite3.Connection, queue: tuple[str, int], limit: int, token: int, now: float, lease: float
+    connection: sqlite3.Connection, queue: tuple[str, int], limit: int, token: int, now: float, until: float
 ) -> list[Delivery]:
-    """Move up to `limit` ready messages of a queue, given as name and number, under a lease."""
+    """Move up to `limit` messages of a queue, given as name and number, under a lease that ends at `until`.
+
+    `now` decides which delays and which leases of others are over.
+    """
     name, number = queue
     if connection.execute(EXPIRED, (number, now)).rowcount:
         connection.execute(DROP_EXPIRED, (number, now))
@@ -101,7 +104,7 @@ def claim(
     if not rows:
         return []
     first, last = rows[0][0], rows[-1][0]
-    connection.execute(LEASE, (number, now + lease, token, first, last))
+    connection.execute(LEASE, (number, until, token, first, last))
     connection.execute(UNREADY, (first, last))
     return [
         Delivery(payload, name, Receipt(key, token, index), redelivered)

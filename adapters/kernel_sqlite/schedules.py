@@ -73,11 +73,12 @@ class SqliteSchedules:
         limit = min(limit, MAX_BATCH)
         if limit <= 0:
             return []
-        clock = time.time()
+        asked_at = time.time()
         with self._database.write() as connection:
-            connection.execute(_FREE, (space, clock))
+            until = time.time() + lease  # a long wait for the turn must not hand out leases that are over
+            connection.execute(_FREE, (space, asked_at))
             rows = connection.execute(_TAKE, (space, now, limit)).fetchall()
-            connection.executemany(_HOLD, [(clock + lease, space, row[0]) for row in rows])
+            connection.executemany(_HOLD, [(until, space, row[0]) for row in rows])
         return [Parked(space, key, due_at, payload) for key, due_at, payload in rows]
 
     def remove(self, entries: Sequence[Parked]) -> None:

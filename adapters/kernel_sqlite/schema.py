@@ -63,6 +63,13 @@ CREATE INDEX parked_held ON parked (space, held_until) WHERE held_until IS NOT N
 """
 
 
+def is_prepared(connection: sqlite3.Connection) -> bool:
+    """Whether nothing is left to do for `prepare`, and the write-ahead log is on."""
+    # The first one reads the header; only then the mode is known.
+    values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    return values == [APPLICATION_ID, VERSION] and connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
 def prepare(connection: sqlite3.Connection, path: str) -> None:
     """Inside of a write transaction: create the tables in an empty file, or check that they are the known ones."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]

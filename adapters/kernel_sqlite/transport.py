@@ -189,8 +189,11 @@ class SqliteTransport:
 
     def wake(self) -> None:
         """End a blocked `receive`, or the next one that would block."""
+        # Before the bell, for who looks and has no bell yet; after it, because a bell that rings when its note was
+        # taken already would never be hushed, and every later wait would spin.
         self._woken = True
         self._bell.ring()
+        self._woken = True
 
     def publish(self, channel: str, payload: bytes) -> None:
         """Hand a copy to every inbox of the channel."""
@@ -239,11 +242,14 @@ class SqliteTransport:
             if at is None or at > time.time():
                 return []
         taken: list[Delivery] = []
-        now = time.time()
+        # Whose lease ended while we waited for our turn may be waiting for his, to renew it: that lease is spared. Our
+        # own begins when we have the turn, or a long wait would hand out leases that are over already.
+        asked_at = time.time()
         with self._database.write() as connection:
+            until = time.time() + self._location.lease
             for queue in queues.items():
                 token = self._owner + next(self._claims)
-                taken += messages.claim(connection, queue, limit - len(taken), token, now, self._location.lease)
+                taken += messages.claim(connection, queue, limit - len(taken), token, asked_at, until)
                 if len(taken) == limit:
                     break
         self._busy = bool(taken)

@@ -15,9 +15,11 @@ import select
 import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
+from errno import ENXIO
 from typing import Final
 from zlib import crc32
 
+from kernel.errors import Unavailable
 from kernel.native import allocate_lock, original
 
 #: Seconds between two looks where named pipes are impossible.
@@ -27,8 +29,10 @@ POLL_FOR: Final = 0.02
 COARSE: Final = 50_000_000
 #: Bytes of a waiter's name; with more topics it waits for all of them.
 LONGEST_NAME: Final = 200
-#: The topic of a waiter that waits for more topics than its name can hold.
-ANY: Final = "any"
+#: Begins the topic of a waiter that waits for more topics than its name can hold; the kinds of topics follow.
+ANY: Final = "any-"
+#: Seconds after which a name that nobody reads is what a dead process has left behind.
+STALE: Final = 1.0
 
 _poll = original("select", "poll") if hasattr(select, "poll") else None
 _select = original("select", "select")
@@ -78,10 +82,16 @@ class Bell:
 
     @contextmanager
     def heard(self) -> Iterator[int]:
-        """A descriptor to wait on inside of the block, readable once it rang; look for what was before."""
+        """A descriptor to wait on inside of the block, readable once it rang; look for what was before.
+
+        `Unavailable` when the process has no descriptor left.
+        """
         with self._lock:
             if self._ends is None:
-                self._ends = _socket.socketpair()
+                try:
+                    self._ends = _socket.socketpair()
+                except OSError as error:
+                    raise Unavailable(f"cannot wait: {error}") from error
                 for end in self._ends:
                     end.setblocking(False)
             self._listeners += 1
@@ -179,7 +189,7 @@ class WaitingRoom:
         start = os.urandom(5).hex()
         name = "~".join((start, *topics))
         if len(name) > LONGEST_NAME:
-            name = f"{start}~{ANY}"
+            name = f"{start}~{ANY}{''.join(sorted({topic[0] for topic in topics}))}"
         try:
             return Waiter(os.path.join(self._directory, name))
         except FileNotFoundError:
@@ -210,8 +220,11 @@ class WaitingRoom:
         """Wake waiters by topic, of each topic no more than the number beside it. Never blocks, never fails."""
         for name in self.waiting():
             topics = name.split("~")[1:]
-            if topics == [ANY]:
-                topics = list(wanted)
+            if topics[0].startswith(ANY):
+                # It may wait for something else, so that it counts for nobody.
+                if any(topic[0] in topics[0][len(ANY) :] for topic in wanted):
+                    self._knock(os.path.join(self._directory, name))
+                continue
             for topic in topics:
                 if wanted.get(topic, 0) > 0:
                     if self._knock(os.path.join(self._directory, name)):
@@ -222,12 +235,13 @@ class WaitingRoom:
     def _knock(path: str) -> bool:
         try:
             fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            # No reader: what a dead process has left behind, or one that is just moving in and looks by itself.
-            with suppress(OSError):
-                os.unlink(path)
+        except OSError as error:
+            # No reader: what a dead process has left behind, or one that is just moving in and looks by itself. Other
+            # errors are ours, such as no descriptor left, and no reason to take a name away.
+            if error.errno == ENXIO:
+                with suppress(OSError):
+                    if time.time() - os.stat(path).st_mtime > STALE:
+                        os.unlink(path)
             return False
         try:
             os.unlink(path)
