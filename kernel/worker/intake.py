@@ -92,9 +92,11 @@ class Intake:
         while not stopping.is_set():
             room = self._room()
             if room > 0 and not stopping.is_set():
+                # A lease begins at some moment of the call, and the call can last: it may wait for other writers.
+                held_until = self._clock.monotonic() + self._hand.lease
                 deliveries = self._receive(min(room, self._most))
                 if deliveries:
-                    self._take(deliveries)
+                    self._take(deliveries, held_until)
         self.give_back(self.recall())
 
     def _room(self) -> int:
@@ -122,9 +124,7 @@ class Intake:
                 self._hand.pause(PATIENCE)
         return []
 
-    def _take(self, deliveries: list[Delivery]) -> None:
-        # The lease began at some moment of the call just ended; the earliest one that is safe to count from.
-        held_until = self._clock.monotonic() - self._patience + self._hand.lease
+    def _take(self, deliveries: list[Delivery], held_until: float) -> None:
         admission = self._admit.admit(deliveries, held_until)
         ready, suspects, ended = admission.ready, admission.suspects, admission.ended
         for jobs in (ready, suspects, ended):
