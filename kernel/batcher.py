@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -59,8 +60,9 @@ class Batcher:
                 if inbox.empty():
                     return
                 continue
-            while len(batch) < self._most and not inbox.empty():
-                batch.append(inbox.get_nowait())
+            with suppress(Empty):  # a thread that is about to end may take from the same inbox
+                while len(batch) < self._most and not inbox.empty():
+                    batch.append(inbox.get_nowait())
             self._tell(batch, self._attempt([message for message, _, _ in batch]))
 
     def _attempt(self, messages: list[Outgoing]) -> dict[int, BaseException]:
