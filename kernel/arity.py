@@ -44,6 +44,8 @@ class Arity:
         inner = function
         while hasattr(inner, "__wrapped__"):
             inner = inner.__wrapped__
+        if hasattr(inner, "__func__"):  # a bound method: its first parameter is filled in
+            bound += 1
         names = code.co_varnames[bound : code.co_argcount]
         only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         defaults = len(getattr(inner, "__defaults__", None) or ())
