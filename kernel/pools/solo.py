@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kernel.pools.background import BackgroundLoop
-from kernel.pools.raising import raise_in
+from kernel.pools.raising import raise_in, withdraw
 from kernel.ports.pool import PoolFeatures, Run, RunAsync
 
 #: The signal that breaks a blocking call on the main thread. SIGURG is ignored by default, so one that comes late or
@@ -57,7 +57,14 @@ class SoloPool:
                 self._current = job = waiting.popleft()
             except IndexError:
                 break  # recalled between the look and the taking
-            run(job)
+            try:
+                run(job)
+            except BaseException:
+                if job.interrupted is None:
+                    raise
+                # else an interrupt that came after the end of the body
+            if job.interrupted is not None and not self._signals:
+                withdraw(self._ident)
         self._current = None
 
     def block_on(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
