@@ -25,6 +25,9 @@ LOOK = 0.25
 LOOK_CLOSELY = 0.02
 #: Seconds for one process to print its stacks before the next one does.
 DUMP_PAUSE = 0.05
+#: Seconds after which a process that was told to cancel is told again. Linux hands a signal to another thread when the
+#: main one has not taken its last one yet, and a main thread that sleeps inside of a task then sleeps on.
+REPEAT = 1.0
 
 
 class Order(IntEnum):
@@ -49,6 +52,8 @@ class Child:
     order: Order = Order.RUN
     #: When the next stronger order follows; after a kill: when it counts as one that the system cannot end.
     deadline: float = inf
+    #: When an order to cancel is repeated.
+    repeat_at: float = inf
     #: It was killed because a deadline of its end had passed.
     forced: bool = False
 
@@ -115,6 +120,16 @@ class Crew:
             return  # it drains already, and a worker takes a second TERM for impatience
         _send(child.pid, signal.SIGTERM if child.order is Order.DRAIN else signal.SIGQUIT)
 
+    def _repeat(self, child: Child, status: SeatStatus, now: float) -> None:
+        """Tell to cancel once more; not a process at its very end, where the system's own answer to QUIT stands."""
+        if child.order is not Order.CANCEL or child.pid == 0 or status.state is State.STOPPED:
+            return
+        if child.repeat_at == inf:
+            child.repeat_at = now + REPEAT
+        elif now >= child.repeat_at:
+            child.repeat_at = now + REPEAT
+            self._signal(child)
+
     # -- watching ------------------------------------------------------------------------------------------
 
     def collect(self) -> list[tuple[Child, Ended] | tuple[Launcher, Broken]]:
@@ -152,6 +167,7 @@ class Crew:
                 log.info("%s ready after %.2f s", child, now - child.launched_at)
             if child.order is Order.KILL:
                 continue
+            self._repeat(child, status, now)
             if 0.0 < status.kill_at <= now:
                 log.warning("%s killed for overrun: %s", child, status.job or "no job named")
                 self.order(child, Order.KILL, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from running import LONG, Running
 from support import eventually
 
 from kernel.app import Kernel
+from kernel.errors import TaskFailed
 from kernel.ports import Inspects
 from kernel.worker.seat import ExitCode
 
@@ -93,6 +95,24 @@ def test_a_second_term_cancels_and_gives_back(
     assert len(lines(ledger)) == 2
 
 
+def test_an_order_to_cancel_that_comes_right_after_the_one_to_drain_is_heard(
+    start_worker: StartWorker, sender: Kernel, ledger: Path
+) -> None:
+    """Both wait for a process that the system lets run late: the second one may go to a thread that wakes nobody."""
+    run = start_worker("--grace", "60")
+    (pid,) = run.ready()
+    sender.send_task("sleep", [str(ledger), 60.0])
+    eventually(lambda: bool(lines(ledger)), LONG)
+    os.kill(pid, signal.SIGSTOP)
+    run.send(signal.SIGTERM)
+    run.expect("SIGTERM: drain")
+    run.send(signal.SIGTERM)
+    run.expect("SIGTERM: cancel")
+    os.kill(pid, signal.SIGCONT)
+    assert run.wait() == ExitCode.OK
+    assert sizes(sender) == (1, 0, 0)
+
+
 def test_quit_cancels_at_once(start_worker: StartWorker, sender: Kernel, ledger: Path) -> None:
     run = start_worker("--grace", "60", processes=2)
     results = [sender.send_task("sleep", [f"{ledger}{number}", 60.0]) for number in range(2)]
@@ -100,6 +120,18 @@ def test_quit_cancels_at_once(start_worker: StartWorker, sender: Kernel, ledger:
     assert run.stop(signal.SIGQUIT) == ExitCode.OK
     assert sizes(sender) == (2, 0, 0)
     assert [result.state for result in results] == ["PENDING", "PENDING"]
+
+
+def test_a_cancelled_task_that_was_acknowledged_early_fails_because_nobody_can_run_it_again(
+    start_worker: StartWorker, sender: Kernel, ledger: Path, tmp_path: Path
+) -> None:
+    run = start_worker("--grace", "60")
+    result = sender.send_task("gated_early", [str(ledger), "word", str(tmp_path / "gate")])
+    eventually(lambda: bool(lines(ledger)), LONG)
+    assert run.stop(signal.SIGQUIT) == ExitCode.OK
+    with pytest.raises(TaskFailed, match="WorkerLost"):
+        result.get(timeout=0)
+    assert sizes(sender) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +151,7 @@ def test_a_task_that_hears_nothing_does_not_hold_up_the_end(
     assert sizes(sender) == (1, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_main_thread_that_hears_nothing_is_killed_and_the_exit_code_says_so(
     start_worker: StartWorker, sender: Kernel, ledger: Path
 ) -> None:
