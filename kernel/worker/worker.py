@@ -110,7 +110,8 @@ class Worker:
 
     def run(self) -> int:
         """Work until `stop`; returns the exit status. What a part of the worker raises ends it and is raised here."""
-        self._boot()
+        if not self._boot():
+            return ExitCode.OK
         inline = self.pool.features.inline
         self.pool.start(self.runner.run, self.runner.arun)
         if not inline:
@@ -128,7 +129,8 @@ class Worker:
             raise self._failure
         return ExitCode.RECYCLE if self._recycling else ExitCode.OK
 
-    def _boot(self) -> None:
+    def _boot(self) -> bool:
+        """Prepare tasks and queues; False when the worker was stopped while it waited for the transport."""
         for name in self.app.tasks:
             self.admit.plan(name)
         plans = [plan for name in self.app.tasks if (plan := self.admit.plan(name))]
@@ -141,12 +143,12 @@ class Worker:
             try:
                 self.transport.declare([*queues, *map(dead_queue, queues)])
                 outage.worked()
-                return
+                return True
             except Unavailable as error:
                 wait = outage.failed(error)
                 self.seat.beat_at = self._clock.monotonic()
                 if self._stop_signal.is_set():
-                    raise
+                    return False
                 self._pause(wait)
 
     def _work(self) -> None:
