@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kernel.pools.background import BackgroundLoop
-from kernel.pools.raising import raise_in, withdraw
+from kernel.pools.raising import raise_in
 from kernel.ports.pool import PoolFeatures, Run, RunAsync
 
 #: The signal that breaks a blocking call on the main thread. SIGURG is ignored by default, so one that comes late or
@@ -57,14 +57,7 @@ class SoloPool:
                 self._current = job = waiting.popleft()
             except IndexError:
                 break  # recalled between the look and the taking
-            try:
-                run(job)
-            except BaseException:
-                if job.interrupted is None:
-                    raise
-                # else an interrupt that came after the end of the body
-            if job.interrupted is not None and not self._signals:
-                withdraw(self._ident)
+            run(job)
         self._current = None
 
     def block_on(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -87,7 +80,7 @@ class SoloPool:
         if self._signals and INTERRUPT is not None:
             signal.pthread_kill(self._ident, INTERRUPT)
             return True
-        return raise_in(self._ident, error)
+        return raise_in(self._ident, error, job)
 
     def _interrupted(self, *_: object) -> None:
         """The signal handler. It runs between two instructions of the main thread, so what it sees holds still."""

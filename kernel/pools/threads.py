@@ -10,7 +10,7 @@ from typing import Any
 
 from kernel.native import SimpleQueue
 from kernel.pools.background import BackgroundLoop
-from kernel.pools.raising import raise_in, withdraw
+from kernel.pools.raising import raise_in
 from kernel.pools.room import Room
 from kernel.pools.solo import take_back
 from kernel.ports.pool import PoolFeatures, Run, RunAsync
@@ -69,13 +69,11 @@ class ThreadPool:
                 self._run(job)
             except BaseException:  # an interrupt that came after the end of the body; the runner never raises
                 pass
-            self._end(job, ident)
+            self._end(job)
 
-    def _end(self, job: Any, ident: int) -> None:
+    def _end(self, job: Any) -> None:
         with self._lock:
             del self._where[job]
-            if job.interrupted is not None:
-                withdraw(ident)
         self._room.give(1)
 
     def block_on(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -99,7 +97,7 @@ class ThreadPool:
             if ident is None or not job.interruptible:
                 return False
             job.interrupted = error
-            return raise_in(ident, error)
+            return raise_in(ident, error, job)
 
     def stop(self, timeout: float) -> list[Any]:
         """Wait for what runs, up to `timeout` seconds in all."""
