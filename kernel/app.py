@@ -20,7 +20,7 @@ from kernel.native import allocate_lock
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Serializer, Transport
-from kernel.result import AsyncResult, Completed, NoResults, Results
+from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, Results
 from kernel.steady import send_all
 from kernel.task import Declares, DeclaresBound, Task, default_name, shared
 
@@ -108,14 +108,17 @@ class Kernel:
             with self._lock:
                 if self._pid != os.getpid():
                     self._forget_process()
+                if self._given.closed:
+                    raise ConfigError("the adapters that use() was given are closed: hand over new ones")
                 if self._opened is None:
                     self._opened = Opened(self.config, self._given, self.clock)
         return self._opened
 
     def close(self) -> None:
-        """Close the ports; the next call opens them again."""
+        """Close the ports. The next call opens them again, unless they were given to `use`: those stay closed."""
         opened = self._opened if self._pid == os.getpid() else None
         self._forget_process()
+        self._given.closed = opened is not None and self._given.any()
         if opened is not None:
             opened.close()
 
@@ -140,7 +143,7 @@ class Kernel:
         check_known(options, TaskOptions, "task")
 
         def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
-            name = options.get("name") or default_name(function, main=self.name)
+            name = options.get("name") or default_name(function)
             earlier = self._own.get(name)
             if earlier is not None and earlier.function.__code__ is not getattr(function, "__code__", None):
                 raise ConfigError(f"two tasks are called {name!r}: give one of them another name=")
@@ -177,8 +180,7 @@ class Kernel:
         """Send one call of a task; what `delay` and `apply_async` do."""
         if self._pid != os.getpid():
             self._forget_process()
-        sheet = self._sheets.get(task.name) or self.sheet(task.name, task)
-        return self._dispatch(*sheet.message(args, kwargs, options))
+        return self._dispatch(self._sheets.get(task.name) or self.sheet(task.name, task), args, kwargs, options)
 
     def send_task(
         self,
@@ -188,15 +190,18 @@ class Kernel:
         **options: Unpack[CallOptions],
     ) -> AsyncResult[Any]:
         """Send a call by the task's name, which need not be known here."""
-        return self._dispatch(*self.sheet(name).message(args, kwargs or {}, options))
+        return self._dispatch(self.sheet(name), args, kwargs or {}, options)
 
-    def _dispatch(self, task_id: str, message: Outgoing) -> AsyncResult[Any]:
+    def _dispatch(
+        self, sheet: CallSheet, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
+    ) -> AsyncResult[Any]:
+        task_id, message = sheet.message(args, kwargs, options)
         batch = open_batch.get()
         if batch is not None:
             batch.messages.append(message)
         else:
             self.post([message])
-        return AsyncResult(task_id, self.results)
+        return AsyncResult(task_id, self.results if sheet.keeps_result(options) else IGNORED)
 
     def send_many(self, task: Task[P, R, Any] | str, calls: Iterable[Sequence[Any] | Call]) -> list[AsyncResult[R]]:
         """Send many calls of one task in as few port calls as possible, in order.
@@ -206,14 +211,19 @@ class Kernel:
         """
         name = task if isinstance(task, str) else task.name
         sheet = self.sheet(name, None if isinstance(task, str) else task)
-        results, most = self.results, self.ports.transport.features.max_batch
+        kept, most = self.results, self.ports.transport.features.max_batch
+        usual = kept if sheet.keeps_result(None) else IGNORED
         handles: list[AsyncResult[R]] = []
         messages: list[Outgoing] = []
         for call in calls:
             if isinstance(call, Call):
                 task_id, message = sheet.message(call.args, call.kwargs or {}, call.options)
-            else:
+                results = kept if sheet.keeps_result(call.options) else IGNORED
+            elif type(call) is tuple or type(call) is list:
                 task_id, message = sheet.message(call, {}, None)
+                results = usual
+            else:
+                raise TypeError(f"send_many takes argument tuples, as in [(1, 2), (3, 4)], or Calls, not {call!r:.60}")
             handles.append(AsyncResult(task_id, results))
             messages.append(message)
             if len(messages) == most * 8:
@@ -229,7 +239,8 @@ class Kernel:
         """Send one call from a coroutine; calls made at the same time share a port call."""
         if self._pid != os.getpid():
             self._forget_process()
-        task_id, message = self.sheet(task.name, task).message(args, kwargs, options)
+        sheet = self.sheet(task.name, task)
+        task_id, message = sheet.message(args, kwargs, options)
         batch = open_batch.get()
         if batch is not None:
             batch.messages.append(message)
@@ -237,7 +248,7 @@ class Kernel:
             if self._batcher is None:
                 self._batcher = Batcher(self.post, self.ports.transport.features.max_batch)
             await self._batcher.asend(message)
-        return AsyncResult(task_id, self.results)
+        return AsyncResult(task_id, self.results if sheet.keeps_result(options) else IGNORED)
 
     def batch(self) -> Batch:
         """`with app.batch():` sends everything called inside when the block ends, in as few port calls as possible."""
@@ -268,7 +279,7 @@ class Kernel:
             store = self.ports.results
             tasks = self.config.tasks
             if store is None:
-                results = NoResults()
+                results = NO_STORE
             else:
                 results = StoredResults(store, discovery.serializer, tasks.accept, tasks.send_timeout, self.clock)
             self._results = results

@@ -30,8 +30,10 @@ RESULT_IGNORED, RESULT_KEPT = 0, 1
 class CallSheet:
     """How calls of one task become messages in one application."""
 
-    __slots__ = ("_accepts", "_arity", "_clock", "_defaults", "_dumps", "_extra", "_least", "_limit", "_most", "_queue",
-                 "_serializer", "_task", "expires", "name")  # fmt: skip
+    __slots__ = (
+        "_arity", "_clock", "_dumps", "_extra", "_ignored", "_least", "_limit", "_most", "_queue", "_serializer",
+        "expires", "name",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -45,9 +47,7 @@ class CallSheet:
         """`task` is None for a task that is only known by name here. `limit`: largest payload in bytes."""
         options: Mapping[str, Any] = task.options if task is not None else {}
         self.name = name
-        self._task = task
         self._clock = clock
-        self._defaults = defaults
         self._serializer = serializer
         self._limit = limit
         self._queue: str = options.get("queue") or defaults.queue
@@ -57,9 +57,14 @@ class CallSheet:
         self._most = self._arity.most if self._arity else 1 << 30
         codec = serializer(options.get("serializer") or defaults.serializer)
         self._dumps = codec
+        self._ignored: bool = options.get("ignore_result", defaults.ignore_result)
         self.expires: float = options.get("expires") or defaults.expires
         priority = options.get("priority", defaults.priority)
         self._extra: dict[int, Any] = {wire.PRIORITY: _priority(priority)} if priority else {}
+
+    def keeps_result(self, options: CallOptions | None) -> bool:
+        """Whether a worker keeps the result of a call with these options, as far as its task is known here."""
+        return not (options or {}).get("ignore_result", self._ignored)
 
     def message(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None

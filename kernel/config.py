@@ -53,7 +53,7 @@ class Tasks(msgspec.Struct, frozen=True):
     queue: str = "default"
     #: Name of the serializer for arguments and results.
     serializer: str = "json"
-    #: Names of the serializers that a worker decodes; an unsafe one must be named here.
+    #: Names of the serializers that are decoded; safe ones always are, an unsafe one such as pickle must be named.
     accept: tuple[str, ...] = ("json",)
     #: Keep no results.
     ignore_result: bool = False

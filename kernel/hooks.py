@@ -107,7 +107,7 @@ _FIRST_RESULT = ("kernel_retry",)
 
 
 class _Guarded:
-    """A hook of one plugin that may only listen. Its failure is logged once, with its traceback, and never reaches the caller."""
+    """A hook that may only listen. Its failure is logged once, with its traceback, and goes no farther."""
 
     __slots__ = ("_failed", "_function", "_name")
 

@@ -7,7 +7,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from kernel.clock import SYSTEM, Clock
-from kernel.errors import UnknownScheme
+from kernel.errors import DecodeError
 from kernel.native import SimpleQueue, Thread, sleep
 from kernel.outcome import FINAL, Entry, decode_entry
 from kernel.ports import ResultStore, Serializer, Waits
@@ -94,7 +94,7 @@ class StoredResults:
         """Decode a value; refused when its codec is one that this application does not accept."""
         serializer = self._serializer(entry.codec)
         if not serializer.safe and entry.codec not in self._accept:
-            raise UnknownScheme(
+            raise DecodeError(
                 f"the result is {entry.codec!r}, which can run code when it is read: "
                 f"add it to `accept` if you trust who wrote it"
             )

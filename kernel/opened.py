@@ -31,7 +31,7 @@ A = TypeVar("A", bound=Openable)
 class Given:
     """Adapters that were handed over as objects rather than as URLs."""
 
-    __slots__ = ("coordination", "results", "schedules", "transport")
+    __slots__ = ("closed", "coordination", "results", "schedules", "transport")
 
     def __init__(
         self,
@@ -44,6 +44,12 @@ class Given:
         self.results = results
         self.coordination = coordination
         self.schedules = schedules
+        #: They were closed with the application, and a closed adapter stays closed.
+        self.closed = False
+
+    def any(self) -> bool:
+        """Whether there is one."""
+        return any((self.transport, self.results, self.coordination, self.schedules))
 
 
 class Opened:
@@ -52,6 +58,8 @@ class Opened:
     def __init__(self, config: Config, given: Given, clock: Clock) -> None:
         """Open all of them; those opened so far are closed again when one fails."""
         self._open: list[Openable] = []
+        #: The transport has no URL to take the other ports from.
+        self._by_object = given.transport is not None
         ports = config.ports
         try:
             adapter = self._opened(given.transport or discovery.transport(_leased(ports.transport, config)))
@@ -75,7 +83,7 @@ class Opened:
         """The adapter of a port that an application can do without; "" takes the transport's scheme if it has it."""
         if given is not None:
             return self._opened(given)
-        if url == NONE or (not url and not discovery.offers(find, transport)):
+        if url == NONE or (not url and (self._by_object or not discovery.offers(find, transport))):
             return None
         return self._opened(find(url or transport))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from math import inf
 from typing import Any, TypedDict
 
 import msgspec
@@ -84,10 +85,59 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def check_known(options: Mapping[str, Any], kind: type, what: str) -> None:
-    """Refuse an option that does not exist, with `ConfigError`: one that is silently ignored costs a day."""
-    unknown = options.keys() - kind.__annotations__.keys()
-    if unknown:
-        name = min(unknown)
-        near = get_close_matches(name, kind.__annotations__, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(kind.__annotations__))}"
-        raise ConfigError(f"unknown {what} option {name!r}: {hint}")
+    """Refuse an option that does not exist or cannot be meant, with `ConfigError`, before anything is sent or run.
+
+    One that is ignored costs a day; one of a wrong type would fail in the worker, where nobody sees who gave it.
+    """
+    for name, value in options.items():
+        check = _CHECKS.get(name)
+        if name not in kind.__annotations__:
+            near = get_close_matches(name, kind.__annotations__, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(kind.__annotations__))}"
+            raise ConfigError(f"unknown {what} option {name!r}: {hint}")
+        if check is not None and not check[1](value):
+            raise ConfigError(f"{what} option {name} must be {check[0]}, not {value!r:.60}")
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < inf
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _exceptions(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, type) and issubclass(one, BaseException) for one in value)
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+_SECONDS = ("a number of seconds from 0", _number)
+_MOMENT = ("an aware datetime or a wall clock", lambda value: isinstance(value, datetime) or _number(value))
+_NAME = ("a text that is not empty", _text)
+_YES_NO = ("True or False", _flag)
+_TYPES = ("a tuple of exception classes", _exceptions)
+
+#: What an option has to be, in words and as a test; the same for tasks and calls.
+_CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("name", "queue", "serializer", "task_id"), _NAME),
+    **dict.fromkeys(("result_expires", "default_retry_delay", "retry_backoff_max", "countdown"), _SECONDS),
+    **dict.fromkeys(("soft_time_limit", "time_limit"), _SECONDS),
+    **dict.fromkeys(("ignore_result", "acks_late", "track_started", "retry_jitter", "typing"), _YES_NO),
+    **dict.fromkeys(("autoretry_for", "dont_autoretry_for", "throws"), _TYPES),
+    "eta": _MOMENT,
+    "expires": ("a number of seconds from 0, or an aware datetime", _MOMENT[1]),
+    "priority": ("a whole number from 0 to 9", lambda value: _whole(value) and value <= 9),
+    "max_retries": ("a whole number from 0, or None for no limit", lambda value: value is None or _whole(value)),
+    "max_deliveries": ("a whole number from 1", lambda value: _whole(value) and value > 0),
+    "retry_backoff": ("True, False or a factor from 1", lambda value: _flag(value) or (_number(value) and value >= 1)),
+    "dead_letter": ("True, False or None", lambda value: value is None or _flag(value)),
+    "headers": ("a mapping with text keys", lambda value: isinstance(value, Mapping) and all(map(_text, value))),
+}

@@ -176,26 +176,37 @@ class Completed(Generic[T]):
 
 
 class NoResults:
-    """The results of an application without a store: every question is answered with what to do."""
+    """Results that nobody keeps: whoever waits for one, or wants it decoded, is told so by `ResultMissing`.
 
-    _advice = "no result store is configured: pass results='sqlite:///...' to Kernel, or set KERNEL_RESULTS"
+    Nothing is known of such a call, so its state is PENDING, and there is nothing to forget.
+    """
+
+    __slots__ = ("_advice",)
+
+    def __init__(self, advice: str) -> None:
+        self._advice = advice
 
     def entries(self, ids: list[str]) -> list[Entry | None]:
-        """Refuses."""
-        raise ResultMissing(self._advice)
+        """Nothing."""
+        return [None] * len(ids)
 
     def await_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
-        """Refuses."""
+        """Refuses: it would wait for ever."""
         raise ResultMissing(self._advice)
 
     async def aawait_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
-        """Refuses."""
+        """Refuses: it would wait for ever."""
         raise ResultMissing(self._advice)
 
     def forget(self, ids: list[str]) -> None:
-        """Refuses."""
-        raise ResultMissing(self._advice)
+        """Nothing to do."""
 
     def load(self, entry: Entry) -> Any:
         """Refuses."""
         raise ResultMissing(self._advice)
+
+
+#: The results of an application without a store.
+NO_STORE = NoResults("no result store is configured: pass results='sqlite:///...' to Kernel, or set KERNEL_RESULTS")
+#: The results of a call that keeps none.
+IGNORED = NoResults("this call keeps no result: its task, its options or the configuration say ignore_result")

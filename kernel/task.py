@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import (
@@ -165,10 +167,20 @@ class DeclaresBound(Protocol):
 shared: dict[str, Task[..., Any, Any]] = {}
 
 
-def default_name(function: Callable[..., Any], main: str = "__main__") -> str:
-    """The wire name of a function: module and qualified name; `main` stands for a module that is run as a script."""
+def default_name(function: Callable[..., Any]) -> str:
+    """The wire name of a function: module and qualified name.
+
+    A module that is run as a script goes by the name under which a worker imports it, that of its file.
+    """
     module = function.__module__
-    return f"{main if module == '__main__' else module}.{function.__qualname__}"
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        if spec is not None:
+            module = spec.name.removesuffix(".__main__")
+        elif file:
+            module = os.path.splitext(os.path.basename(file))[0]
+    return f"{module}.{function.__qualname__}"
 
 
 @overload

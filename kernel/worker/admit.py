@@ -123,13 +123,14 @@ class Admit:
         return admission
 
     def _loader(self, codec: str) -> Callable[[bytes], Any] | None:
-        """How to decode bodies of this codec; None when it is unknown or not accepted here."""
-        if codec not in self._defaults.accept:
-            return None
+        """How to decode bodies of this codec; None when it is unknown, or unsafe and not accepted here."""
         try:
-            loads = discovery.serializer(codec).loads
+            serializer = discovery.serializer(codec)
         except ConfigError:
             return None
+        if not serializer.safe and codec not in self._defaults.accept:
+            return None
+        loads = serializer.loads
         self._loaders[codec] = loads
         return loads
 

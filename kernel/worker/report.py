@@ -30,12 +30,15 @@ def told(job: Job) -> Settled:
 
 def _log_failure(job: Job, outcome: Failed) -> None:
     error, envelope = outcome.error, job.envelope
+    if not envelope.task:
+        log.error("a message of queue %s is no task and goes to the dead letters: %s", job.queue, outcome.reason)
+        return
     log.error(
         "task %s[%s] failed: %s",
         envelope.task,
         envelope.id,
         error.traceback.rstrip() or f"{error.type}: {error.message}",
-        extra={"task_id": envelope.id or "-", "task_name": envelope.task or "-"},
+        extra={"task_id": envelope.id, "task_name": envelope.task},
     )
 
 
