@@ -72,7 +72,8 @@ class Arity:
                 return f"{self.title}() got multiple values for argument {name!r}"
             if not self.open_keywords and (name not in self.names or name in by_position_only):
                 return f"{self.title}() got an unexpected keyword argument {name!r}"
-        missing = [name for name in self.names if name in self.required and name not in filled and name not in kwargs]
+        named = kwargs.keys() - set(by_position_only)
+        missing = [name for name in self.names if name in self.required and name not in filled and name not in named]
         if missing:
             return f"{self.title}() misses the arguments {', '.join(map(repr, missing))}"
         return ""

@@ -31,8 +31,10 @@ class RetryPolicy:
 
     def wait_for(self, attempt: int, chance: Callable[[], float]) -> float:
         """Seconds between the end of run `attempt` and the next; `chance` draws from [0, 1)."""
-        # The exponent is capped: 2.0 ** 1100 overflows a float, and any limit is long reached by then.
-        wait = min(self.delay * self.backoff ** min(attempt, 200), self.max_delay)
+        try:
+            wait = min(self.delay * self.backoff**attempt, self.max_delay)
+        except OverflowError:  # larger than any float, and so than any limit
+            wait = self.max_delay if self.delay else 0.0
         return wait * chance() if self.jitter else wait
 
     def automatic(self, error: BaseException) -> bool:
