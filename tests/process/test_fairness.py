@@ -92,6 +92,10 @@ def test_short_tasks_wait_hardly_longer_than_in_an_ideal_queue(
     assert reached <= goal
 
 
+def started(ledger: Path, count: int) -> None:
+    eventually(lambda: len(starts(ledger)) == count, LONG)
+
+
 def test_an_idle_process_takes_what_a_busy_one_has_not_started(
     start_worker: StartWorker, sender: Kernel, ledger: Path
 ) -> None:
@@ -103,13 +107,13 @@ def test_an_idle_process_takes_what_a_busy_one_has_not_started(
         for number in range(20):
             sender.send_task("timed", [f"{ledger}.warm{round_}", number, SHORT])
         warm = Path(f"{ledger}.warm{round_}")
-        eventually(lambda warm=warm: len(starts(warm)) == 20, LONG)
+        started(warm, 20)
         with sender.batch():
             sender.send_task("timed", [str(ledger), first, 0.5])
             for number in range(first + 1, first + 10):
                 sender.send_task("timed", [str(ledger), number, SHORT])
         sent = time.monotonic()
-        eventually(lambda first=first: len(starts(ledger)) == first + 10, LONG)
+        started(ledger, first + 10)
         late.append(max(starts(ledger)[number][1] for number in range(first + 1, first + 10)) - sent)
         eventually(lambda: in_flight(sender) == 0, LONG, "the long one ends before the next round")
     print("last short start after", [f"{wait:.3f}" for wait in sorted(late)])

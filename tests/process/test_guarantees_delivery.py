@@ -17,6 +17,7 @@ from support import eventually
 from kernel.app import Kernel
 from kernel.envelope import decode_dead
 from kernel.ports import Extends, Inspects
+from kernel.result import AsyncResult
 
 StartWorker = Callable[..., Running]
 
@@ -42,7 +43,7 @@ def all_settled(app: Kernel) -> bool:
 def test_a_task_that_ends_its_process_takes_no_neighbour_along(
     start_worker: StartWorker, sender: Kernel, ledger: Path
 ) -> None:
-    noops = sender.send_many("noop", [()] * 500)
+    noops: list[AsyncResult[int]] = sender.send_many("noop", [()] * 500)
     poison = sender.send_task("die", [str(ledger)])
     noops += sender.send_many("noop", [()] * 499)
     start_worker("--prefetch-max", "200")
@@ -105,7 +106,9 @@ def test_early_ack_never_acks_what_has_not_started(start_worker: StartWorker, se
 def test_a_killed_process_costs_no_result(start_worker: StartWorker, sender: Kernel, ledger: Path) -> None:
     run = start_worker(processes=2)
     pids = run.ready(2)
-    results = sender.send_many("note", [(str(ledger), str(number), 0.001) for number in range(2000)])
+    results: list[AsyncResult[str]] = sender.send_many(
+        "note", [(str(ledger), str(number), 0.001) for number in range(2000)]
+    )
     eventually(lambda: len(words(ledger)) > 500, LONG, "the work has begun")
     os.kill(pids[0], signal.SIGKILL)
     assert sorted(int(result.get()) for result in sender.as_completed(results, 60)) == list(range(2000))

@@ -16,6 +16,7 @@ from support import eventually
 from kernel.app import Kernel
 from kernel.errors import TaskFailed
 from kernel.ports import Inspects
+from kernel.result import AsyncResult
 
 StartWorker = Callable[..., Running]
 
@@ -59,7 +60,9 @@ def test_a_task_over_its_hard_limit_runs_once_and_its_neighbours_end_well(
     """The limit is one second: see the application."""
     start_worker("--pool", pool, "-c", "10")
     offender = sender.send_task(task, [str(ledger)])
-    neighbours = sender.send_many("long_at_first", [(str(ledger), str(number), 1.5) for number in range(9)])
+    neighbours: list[AsyncResult[str]] = sender.send_many(
+        "long_at_first", [(str(ledger), str(number), 1.5) for number in range(9)]
+    )
     with pytest.raises(TaskFailed, match="HardTimeLimitExceeded"):
         offender.get(timeout=LONG)
     ((pid, began_at),) = starts(ledger, "overrun")

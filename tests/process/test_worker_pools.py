@@ -12,6 +12,7 @@ from running import LONG, Running
 from support import eventually
 
 from kernel.app import Kernel
+from kernel.result import AsyncResult
 from kernel.worker.seat import ExitCode
 
 StartWorker = Callable[..., Running]
@@ -27,8 +28,8 @@ def test_plain_and_coroutine_tasks_run_in_every_pool(
     start_worker: StartWorker, sender: Kernel, pool: str, preload: str
 ) -> None:
     run = start_worker("--pool", pool, preload)
-    plain = sender.send_many("add", [(number, 1) for number in range(50)])
-    coroutines = sender.send_many("aadd", [(number, 2) for number in range(50)])
+    plain: list[AsyncResult[int]] = sender.send_many("add", [(number, 1) for number in range(50)])
+    coroutines: list[AsyncResult[int]] = sender.send_many("aadd", [(number, 2) for number in range(50)])
     assert [result.get(timeout=LONG) for result in plain] == list(range(1, 51))
     assert [result.get(timeout=LONG) for result in coroutines] == list(range(2, 52))
     assert run.stop() == ExitCode.OK

@@ -17,6 +17,7 @@ from support import eventually
 from kernel.app import Kernel
 from kernel.errors import TaskFailed
 from kernel.ports import Inspects
+from kernel.result import AsyncResult
 from kernel.worker.seat import ExitCode
 
 StartWorker = Callable[..., Running]
@@ -172,7 +173,9 @@ def test_max_tasks_replaces_processes_and_loses_nothing(
     start_worker: StartWorker, sender: Kernel, ledger: Path, pool: str
 ) -> None:
     run = start_worker("--max-tasks", "100", "--pool", pool, processes=2)
-    results = sender.send_many("note", [(str(ledger), str(number), 0.001) for number in range(1000)])
+    results: list[AsyncResult[str]] = sender.send_many(
+        "note", [(str(ledger), str(number), 0.001) for number in range(1000)]
+    )
     assert len({result.get() for result in sender.as_completed(results, 60)}) == 1000
     started = Counter(words[0] for words in lines(ledger))
     assert set(started.values()) == {1}
@@ -185,7 +188,9 @@ def test_max_memory_replaces_processes_and_loses_nothing(
     start_worker: StartWorker, sender: Kernel, ledger: Path
 ) -> None:
     run = start_worker("--max-memory", "120", "--health-interval", "0.02")
-    results = sender.send_many("eat", [(str(ledger), str(number), 4 << 20) for number in range(60)])
+    results: list[AsyncResult[str]] = sender.send_many(
+        "eat", [(str(ledger), str(number), 4 << 20) for number in range(60)]
+    )
     assert len({result.get() for result in sender.as_completed(results, 60)}) == 60
     started = Counter(words[0] for words in lines(ledger))
     assert set(started.values()) == {1}
@@ -202,7 +207,9 @@ def test_hup_rolls_while_work_goes_on(start_worker: StartWorker, sender: Kernel,
     run = start_worker("--preload" if preload else "--no-preload", processes=2)
     old = set(run.ready(2))
     assert len(run.find("application imported")) == (1 if preload else 2)
-    results = sender.send_many("note", [(str(ledger), str(number), 0.005) for number in range(500)])
+    results: list[AsyncResult[str]] = sender.send_many(
+        "note", [(str(ledger), str(number), 0.005) for number in range(500)]
+    )
     eventually(lambda: len(lines(ledger)) > 20, LONG)
     run.send(signal.SIGHUP)
     run.expect("rolling restart done")

@@ -177,6 +177,7 @@ def eat(ledger: str, word: str, size: int) -> str:
     """Takes memory and keeps it."""
     write(ledger, word)
     hoard.append(os.urandom(4096) * (size // 4096))
+    time.sleep(0.01)
     return word
 
 
