@@ -30,7 +30,7 @@ def application(url: str, results: bool, batch: int) -> Kernel:
         transport=url,
         results="" if results else "none",
         ignore_result=not results,
-        result_ttl=TTL,
+        result_expires=TTL,
         prefetch_max=batch,
         pool="solo",
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
+from weakref import WeakSet
 
 from kernel import discovery
 from kernel.batcher import Batch, Batcher, in_chunks, open_batch
@@ -13,7 +15,7 @@ from kernel.clock import SYSTEM, Clock
 from kernel.config import Config
 from kernel.current import application
 from kernel.envelope import decode
-from kernel.errors import ConfigError
+from kernel.errors import ConfigError, PartialSend, PortError
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.native import allocate_lock
@@ -27,12 +29,26 @@ from kernel.task import Declares, DeclaresBound, Task, default_name, shared
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: All applications of this process.
+_applications: WeakSet[Kernel] = WeakSet()
+#: Ports that a parent opened. Kept, because letting go of them closes what the parent still uses.
+_inherited: list[Opened] = []
+
+
+def _after_fork() -> None:
+    for app in _applications:
+        app.forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 
 class Kernel:
     """An application. Creating one reads nothing, opens nothing and starts nothing; the first call does.
 
     `options` are the configuration keys of `kernel.config`, such as `transport="sqlite:///shop.db"` or
-    `result_ttl=60`; what is given here wins over file, environment and command line.
+    `result_expires=60`; what is given here wins over file, environment and command line.
     """
 
     def __init__(
@@ -48,16 +64,23 @@ class Kernel:
         self._own: dict[str, Task[..., Any, Any]] = {}
         self._given = Given()
         self._lock = allocate_lock()
-        self._forget_process()
+        self._forget()
+        _applications.add(self)
         if not application:
             application.append(self)
 
     def __repr__(self) -> str:
         return f"<Kernel {self.name}>"
 
-    def _forget_process(self) -> None:
-        """Drop everything that belongs to one process: connections and threads do not survive a fork."""
-        self._pid = os.getpid()
+    def forget_parent(self) -> None:
+        """In a forked child: connections and threads do not survive a fork, and a lock may be held by nobody."""
+        if self._opened is not None:
+            _inherited.append(self._opened)
+        self._lock = allocate_lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop everything that is made on first use."""
         self._config: Config | None = None
         self._hooks: Hooks | None = None
         self._opened: Opened | None = None
@@ -70,12 +93,12 @@ class Kernel:
 
     @property
     def config(self) -> Config:
-        """The configuration, put together on first use: defaults, file, environment, command line, code."""
+        """The configuration, put together on first use: defaults, file, plugins, environment, command line, code."""
         if self._config is None:
-            values = dict(self._options)
-            for changes in self.hooks.configure(values):
-                values.update(changes)
-            self._config = Config.load(code=values, command_line=self.command_line, environ=os.environ)
+            plugins: dict[str, Any] = {}
+            for changes in self.hooks.configure(self._options):
+                plugins.update(changes)
+            self._config = Config.load(self._options, self.command_line, os.environ, plugins=plugins)
         return self._config
 
     @property
@@ -104,10 +127,8 @@ class Kernel:
     @property
     def ports(self) -> Opened:
         """The adapters, opened on first use and again in a forked child."""
-        if self._opened is None or self._pid != os.getpid():
+        if self._opened is None:
             with self._lock:
-                if self._pid != os.getpid():
-                    self._forget_process()
                 if self._given.closed:
                     raise ConfigError("the adapters that use() was given are closed: hand over new ones")
                 if self._opened is None:
@@ -116,8 +137,8 @@ class Kernel:
 
     def close(self) -> None:
         """Close the ports. The next call opens them again, unless they were given to `use`: those stay closed."""
-        opened = self._opened if self._pid == os.getpid() else None
-        self._forget_process()
+        opened = self._opened
+        self._forget()
         self._given.closed = opened is not None and self._given.any()
         if opened is not None:
             opened.close()
@@ -139,7 +160,7 @@ class Kernel:
     @overload
     def task(self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
     def task(self, function: Any = None, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
-        """Declare a task, as `@app.task` or `@app.task(option=...)`; the options are `kernel.task.TaskOptions`."""
+        """Declare a task, as `@app.task` or `@app.task(option=...)`; the options are `kernel.options.TaskOptions`."""
         check_known(options, TaskOptions, "task")
 
         def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
@@ -178,8 +199,6 @@ class Kernel:
         self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
     ) -> AsyncResult[Any]:
         """Send one call of a task; what `delay` and `apply_async` do."""
-        if self._pid != os.getpid():
-            self._forget_process()
         return self._dispatch(self._sheets.get(task.name) or self.sheet(task.name, task), args, kwargs, options)
 
     def send_task(
@@ -207,13 +226,39 @@ class Kernel:
         """Send many calls of one task in as few port calls as possible, in order.
 
         `calls` are argument tuples, or `Call`s where keywords or options are needed; a generator is consumed in
-        batches. `PartialSend`, with indexes into the calls, when some could not be sent.
+        batches. `PartialSend`, with indexes into the calls, when some could not be sent. What a call raises by itself
+        (`TypeError`, `EncodeError`, ...) ends it there: the batches before are sent.
         """
         name = task if isinstance(task, str) else task.name
         sheet = self.sheet(name, None if isinstance(task, str) else task)
-        kept, most = self.results, self.ports.transport.features.max_batch
-        usual = kept if sheet.keeps_result(None) else IGNORED
+        most = self.ports.transport.features.max_batch
+        batch = open_batch.get()
+        post = self.post if batch is None else batch.messages.extend
         handles: list[AsyncResult[R]] = []
+        errors: dict[int, PortError] = {}
+        calls = iter(calls)
+        while part := list(islice(calls, most)):
+            start = len(handles)
+            messages = self._messages(sheet, part, handles)
+            try:
+                post(messages)
+            except PartialSend as partial:
+                errors.update({start + index: error for index, error in partial.errors.items()})
+            except PortError as error:
+                if start == 0:
+                    raise
+                end = len(handles) + sum(1 for _ in calls)
+                errors.update(dict.fromkeys(range(start, end), error))
+        if errors:
+            raise PartialSend(errors)
+        return handles
+
+    def _messages(
+        self, sheet: CallSheet, calls: Sequence[Sequence[Any] | Call], handles: list[AsyncResult[R]]
+    ) -> list[Outgoing]:
+        """What is sent for some calls of one task; their results are added to `handles`."""
+        kept = self.results
+        usual = kept if sheet.keeps_result(None) else IGNORED
         messages: list[Outgoing] = []
         for call in calls:
             if isinstance(call, Call):
@@ -226,19 +271,12 @@ class Kernel:
                 raise TypeError(f"send_many takes argument tuples, as in [(1, 2), (3, 4)], or Calls, not {call!r:.60}")
             handles.append(AsyncResult(task_id, results))
             messages.append(message)
-            if len(messages) == most * 8:
-                self.post(messages)
-                messages = []
-        if messages:
-            self.post(messages)
-        return handles
+        return messages
 
     async def asend(
         self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
     ) -> AsyncResult[Any]:
         """Send one call from a coroutine; calls made at the same time share a port call."""
-        if self._pid != os.getpid():
-            self._forget_process()
         sheet = self.sheet(task.name, task)
         task_id, message = sheet.message(args, kwargs, options)
         batch = open_batch.get()

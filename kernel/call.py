@@ -14,7 +14,7 @@ from kernel.current import running
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
-from kernel.options import CallOptions, check_known
+from kernel.options import CallOptions, check_known, wall_clock
 from kernel.ports import Outgoing, Serializer
 
 if TYPE_CHECKING:
@@ -127,10 +127,10 @@ class CallSheet:
         if "countdown" in options:
             extra[wire.ETA] = now + options["countdown"]
         elif "eta" in options:
-            extra[wire.ETA] = _moment(options["eta"])
+            extra[wire.ETA] = wall_clock(options["eta"])
         expires = options.get("expires", self.expires or None)
         if expires is not None:
-            extra[wire.EXPIRES_AT] = _moment(expires) if isinstance(expires, datetime) else now + expires
+            extra[wire.EXPIRES_AT] = wall_clock(expires) if isinstance(expires, datetime) else now + expires
         if "priority" in options:
             extra[wire.PRIORITY] = _priority(options["priority"])
         if options.get("headers"):
@@ -163,15 +163,6 @@ class CallSheet:
             f"{self.name}: the message has {len(payload)} bytes, more than the limit of {self._limit}: "
             f"send a reference to the data instead, or raise max_payload where the transport allows it"
         )
-
-
-def _moment(value: datetime | float) -> float:
-    """Wall clock of a moment; a naive datetime is refused, because it names a different moment on every machine."""
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ConfigError(f"{value!r} has no time zone: use datetime.now(timezone.utc) or another aware datetime")
-        return value.timestamp()
-    return float(value)
 
 
 def _priority(value: int) -> int:

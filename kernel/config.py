@@ -1,9 +1,9 @@
 """Configuration: frozen values per concern, and where each of them came from.
 
-    defaults < file < environment < command line < code
+    defaults < file < plugins < environment < command line < code
 
-Keys are unique over the concerns and written flat: `Kernel("app", result_ttl=60)`, `KERNEL_RESULT_TTL=60`, and
-`result_ttl = 60` in a file. The file is `kernel.toml`, or the table `[tool.kernel]` of `pyproject.toml`, in the
+Keys are unique over the concerns and written flat: `Kernel("app", result_expires=60)`, `KERNEL_RESULT_EXPIRES=60`, and
+`result_expires = 60` in a file. The file is `kernel.toml`, or the table `[tool.kernel]` of `pyproject.toml`, in the
 working directory; parents are not searched, because a file that somebody else left up there would surprise.
 `KERNEL_CONFIG` names another file, or `none`. In a file, keys may also stand in tables named like the concern:
 `[worker]`, `[tool.kernel.worker]`.
@@ -15,7 +15,6 @@ ours alone (Jupyter sets such names), so there only a near miss of one of our ke
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kernel.errors import ConfigError
+from kernel.masking import masked
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class Ports(msgspec.Struct, frozen=True):
     schedules: str = ""
 
     def __repr__(self) -> str:
-        return f"Ports({', '.join(f'{name}={_masked(getattr(self, name))!r}' for name in self.__struct_fields__)})"
+        return f"Ports({', '.join(f'{name}={masked(getattr(self, name))!r}' for name in self.__struct_fields__)})"
 
 
 class Tasks(msgspec.Struct, frozen=True):
@@ -58,21 +58,21 @@ class Tasks(msgspec.Struct, frozen=True):
     #: Keep no results.
     ignore_result: bool = False
     #: Seconds for which a result is kept; 0.0: for ever.
-    result_ttl: float = 86400.0
+    result_expires: float = 86400.0
     #: Retries after the first run; -1: no limit.
     max_retries: int = 3
     #: Seconds before the first retry.
-    retry_delay: float = 3.0
+    default_retry_delay: float = 3.0
     #: Factor by which the delay grows with each retry, 1.0 or more.
     retry_backoff: float = 2.0
     #: Longest delay before a retry, in seconds.
-    retry_max_delay: float = 600.0
+    retry_backoff_max: float = 600.0
     #: Spread retries at random, so that failures of one moment do not come back in one moment.
     retry_jitter: bool = True
     #: Seconds after which `SoftTimeLimitExceeded` is raised inside of a task; 0.0: no limit.
-    soft_limit: float = 0.0
+    soft_time_limit: float = 0.0
     #: Seconds after which a task is stopped from outside; 0.0: no limit.
-    hard_limit: float = 0.0
+    time_limit: float = 0.0
     #: Seconds after its sending from which a task is not started any more; 0.0: never expires.
     expires: float = 0.0
     #: 0 to 9, 9 the most urgent.
@@ -140,7 +140,7 @@ class Setting(NamedTuple):
 
     key: str
     value: Any  #: as set, with the secrets of URLs masked
-    source: str  #: "default", "command line", "code", or the name of the file or environment variable
+    source: str  #: "default", "plugin", "command line", "code", or the name of the file or environment variable
 
 
 def defaults(concern: type[msgspec.Struct]) -> dict[str, Any]:
@@ -194,6 +194,7 @@ class Config(msgspec.Struct, frozen=True):
         command_line: Mapping[str, Any] = MappingProxyType({}),
         environ: Mapping[str, str] = os.environ,
         file: Path | None = None,
+        plugins: Mapping[str, Any] = MappingProxyType({}),
     ) -> Config:
         """Read all sources now and check every value.
 
@@ -203,7 +204,7 @@ class Config(msgspec.Struct, frozen=True):
         """
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        for source, key, value in _entries(file, environ, command_line, code):
+        for source, key, value in _entries(file, plugins, environ, command_line, code):
             values[key] = value
             sources[key] = source
         parts: dict[str, Any] = {
@@ -221,7 +222,7 @@ class Config(msgspec.Struct, frozen=True):
     def describe(self) -> list[Setting]:
         """Every key with its value and source, in the order of the classes above; safe to print."""
         return [
-            Setting(key, _masked(getattr(part, key)), self.sources.get(key, "default"))
+            Setting(key, masked(getattr(part, key)), self.sources.get(key, "default"))
             for part in (self.ports, self.tasks, self.worker, self.logging)
             for key in part.__struct_fields__
         ]
@@ -233,10 +234,16 @@ _Entry = tuple[str, str, Any]
 
 
 def _entries(
-    file: Path | None, environ: Mapping[str, str], command_line: Mapping[str, Any], code: Mapping[str, Any]
+    file: Path | None,
+    plugins: Mapping[str, Any],
+    environ: Mapping[str, str],
+    command_line: Mapping[str, Any],
+    code: Mapping[str, Any],
 ) -> Iterator[_Entry]:
     """All checked values as (source, key, value), the strongest last."""
     yield from _from_file(file, environ)
+    for key, value in plugins.items():
+        yield "plugin", key, _check("plugin", key, value)
     yield from _from_environ(environ)
     for key, value in command_line.items():
         if value is not None:
@@ -370,31 +377,4 @@ def _fit(value: Any, kind: type) -> tuple[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return repr(_masked(value))[:80]
-
-
-# -- secrets -----------------------------------------------------------------------------------------------
-
-_SECRET_QUERY = re.compile(r"([?&;][^=&;?]*(?:pass|pwd|secret|token|credential|sig|key(?==))[^=&;?]*=)[^&]*", re.I)
-
-
-def mask_url(url: str) -> str:
-    """The URL with its password, and the values of secret query parameters, as `***`.
-
-    Meant for any string at all, malformed ones first: a password with an unquoted slash or hash makes URL parsers
-    see a path, so everything up to the last `@` counts as credentials. Rather too much is hidden than too little.
-    """
-    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
-    credentials, at, place = rest.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    if colon:
-        rest = f"{user}:***{at}{place}"
-    return f"{scheme}{mark}" + _SECRET_QUERY.sub(r"\1***", rest)
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return mask_url(value)
-    if isinstance(value, list | tuple):
-        return tuple(_masked(item) for item in value)
-    return value
+    return repr(masked(value))[:80]

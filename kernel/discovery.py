@@ -12,8 +12,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kernel.config import mask_url
 from kernel.errors import ConfigError, KernelError, MissingExtra, UnknownScheme
+from kernel.masking import mask_url
 from kernel.serializers.json_ import JsonSerializer
 
 if TYPE_CHECKING:

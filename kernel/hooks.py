@@ -62,7 +62,8 @@ class Specs:
     """The hooks. Those about batches get what is on its way anyway: read it, do not keep or change it."""
 
     def kernel_configure(self, values: dict[str, Any]) -> dict[str, Any] | None:
-        """Settings to change, by key, or None. `values` is a copy of what the application sets in code."""
+        """Settings by key, or None: stronger than the file, weaker than the environment, the command line and code.
+        `values` is a copy of what the application sets in code."""
 
     def kernel_task_registered(self, app: Any, task: Any) -> None:
         """A task was declared; raising refuses it."""
@@ -181,7 +182,7 @@ class Hooks:
         return functions
 
     def configure(self, values: dict[str, Any]) -> list[dict[str, Any]]:
-        """What plugins change in the settings; to be applied in this order, so that the first in call order wins."""
+        """The settings of plugins; to be applied in this order, so that the first in call order wins."""
         answers: list[dict[str, Any]] = self.manager.hook.kernel_configure(values=dict(values))
         return answers[::-1]
 

@@ -41,7 +41,7 @@ class StoredResults:
         self._accept = frozenset(accept)
         self._patience = patience
         self._clock = clock
-        self._desk = _Desk(self)
+        self._desk = _Desk(self.await_any, clock.monotonic)
 
     def entries(self, ids: list[str]) -> list[Entry | None]:
         """What stands now."""
@@ -135,21 +135,25 @@ class _Desk:
     one `get` of a thousand keys is one.
     """
 
-    def __init__(self, results: StoredResults) -> None:
-        self._results = results
+    def __init__(
+        self, await_any: Callable[[list[str], float | None], list[Entry | None]], monotonic: Callable[[], float]
+    ) -> None:
+        self._await_any = await_any
+        self._monotonic = monotonic
         self._inbox: Any = SimpleQueue()
         self._thread: Thread | None = None
 
     async def ask(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
         """Wait for the first final one of `ids`."""
-        from asyncio import get_running_loop  # the caller's loop is there, so this costs nothing; `import kernel` must
+        from asyncio import get_running_loop  # already imported by whoever awaits; `import kernel` must not load it
 
-        deadline = None if timeout is None else self._results._clock.monotonic() + timeout
+        deadline = None if timeout is None else self._monotonic() + timeout
         question = _Question(ids, deadline, get_running_loop())
         self._inbox.put(question)
         if self._thread is None:
-            self._thread = Thread(self._serve, "kernel-results", lambda error: None)
-            self._thread.start()
+            thread = Thread(self._serve, "kernel-results")
+            thread.start()  # first: one that the system refuses must not look like one that serves
+            self._thread = thread
         return await question.future
 
     def _serve(self) -> None:
@@ -171,15 +175,15 @@ class _Desk:
     def _round(self, questions: list[_Question]) -> list[_Question]:
         """One look for everybody; returns who has to go on waiting."""
         ids = list({id for question in questions for id in question.ids})
-        now = self._results._clock.monotonic()
+        now = self._monotonic()
         wait = min([TURN, *(max(0.0, q.deadline - now) for q in questions if q.deadline is not None)])
         try:
-            entries = dict(zip(ids, self._results.await_any(ids, wait), strict=True))
+            entries = dict(zip(ids, self._await_any(ids, wait), strict=True))
         except BaseException as error:
             for question in questions:
                 question.answer(None, error)
             return []
-        now = self._results._clock.monotonic()
+        now = self._monotonic()
         left = []
         for question in questions:
             mine = [entries[id] for id in question.ids]

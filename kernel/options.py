@@ -141,3 +141,12 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dead_letter": ("True, False or None", lambda value: value is None or _flag(value)),
     "headers": ("a mapping with text keys", lambda value: isinstance(value, Mapping) and all(map(_text, value))),
 }
+
+
+def wall_clock(moment: datetime | float) -> float:
+    """Seconds of a moment; `ConfigError` for a naive datetime, which names a different moment on every machine."""
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ConfigError(f"{moment!r} has no time zone: use datetime.now(timezone.utc) or another aware datetime")
+        return moment.timestamp()
+    return float(moment)

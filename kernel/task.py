@@ -21,12 +21,11 @@ from typing import (
 
 from kernel.current import Request, application, current_request, running
 from kernel.errors import ConfigError, Retry
-from kernel.options import CallOptions, TaskOptions, check_known
+from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 from kernel.result import AsyncResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 C = TypeVar("C")
 
 
@@ -125,9 +124,10 @@ class Task(Generic[P, R, C]):
 
         Without `countdown` or `eta` the task's backoff decides when. When no retry is left, the task fails with
         `exc`, or with `MaxRetriesExceeded` without one. `max_retries` overrides the task's for this run
-        (None: no limit; False: the task's own).
+        (None: no limit; False: the task's own). `ConfigError` for an `eta` without a time zone.
         """
-        raise Retry(countdown=countdown, eta=_wall(eta), cause=exc, max_retries=max_retries) from exc
+        at = None if eta is None else wall_clock(eta)
+        raise Retry(countdown=countdown, eta=at, cause=exc, max_retries=max_retries) from exc
 
 
 def current_task() -> Task[..., Any, Any] | None:
@@ -137,10 +137,6 @@ def current_task() -> Task[..., Any, Any] | None:
         return None
     task: Task[..., Any, Any] = job.task
     return task
-
-
-def _wall(moment: datetime | float | None) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else moment
 
 
 class Declares(Protocol):

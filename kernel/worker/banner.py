@@ -12,7 +12,7 @@ from typing import Protocol
 
 from kernel import config
 from kernel.app import Kernel
-from kernel.config import mask_url
+from kernel.masking import mask_url
 from kernel.opened import NONE, Opened
 from kernel.ports import Features, Pool
 

@@ -47,11 +47,11 @@ class Plan:
         self.coroutine = task is not None and is_coroutine(task.function)
         self.codec = serializer.name
         self.dumps = serializer.dumps
-        self.soft_limit: float = options.get("soft_time_limit", defaults.soft_limit)
-        self.hard_limit: float = options.get("time_limit", defaults.hard_limit)
+        self.soft_limit: float = options.get("soft_time_limit", defaults.soft_time_limit)
+        self.hard_limit: float = options.get("time_limit", defaults.time_limit)
         self.early: bool = not options.get("acks_late", defaults.acks_late)
         self.ignore_result: bool = options.get("ignore_result", defaults.ignore_result)
-        self.ttl: float = options.get("result_expires", defaults.result_ttl)
+        self.ttl: float = options.get("result_expires", defaults.result_expires)
         self.track_started: bool = options.get("track_started", defaults.track_started)
         self.max_deliveries: int = options.get("max_deliveries", defaults.max_deliveries)
         self.dead_letter: bool | None = options.get("dead_letter")
@@ -80,9 +80,9 @@ def retry_policy(task: Task[..., Any, Any] | None, defaults: Tasks) -> RetryPoli
     unlimited = None if defaults.max_retries < 0 else defaults.max_retries
     return RetryPolicy(
         max_retries=options.get("max_retries", unlimited),
-        delay=options.get("default_retry_delay", defaults.retry_delay),
+        delay=options.get("default_retry_delay", defaults.default_retry_delay),
         backoff=2.0 if backoff is True else 1.0 if backoff is False else backoff,
-        max_delay=options.get("retry_backoff_max", defaults.retry_max_delay),
+        max_delay=options.get("retry_backoff_max", defaults.retry_backoff_max),
         jitter=options.get("retry_jitter", defaults.retry_jitter),
         autoretry_for=options.get("autoretry_for", ()),
         dont_autoretry_for=options.get("dont_autoretry_for", ()),

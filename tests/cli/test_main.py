@@ -145,12 +145,12 @@ def test_a_configuration_file_by_name(shop: Shop, written: Write, monkeypatch: p
 
 
 def test_settings_are_shown_with_their_source(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERNEL_RESULT_TTL", "60")
+    monkeypatch.setenv("KERNEL_RESULT_EXPIRES", "60")
     found = shop.json("config")
     assert found["transport"] == {"value": shop.url, "source": "command line"}
-    assert found["result_ttl"] == {"value": 60.0, "source": "KERNEL_RESULT_TTL"}
+    assert found["result_expires"] == {"value": 60.0, "source": "KERNEL_RESULT_EXPIRES"}
     assert found["lease"]["source"] == "default"
-    assert "KERNEL_RESULT_TTL" in shop.run("config").output
+    assert "KERNEL_RESULT_EXPIRES" in shop.run("config").output
 
 
 def test_secrets_of_urls_are_masked(shop: Shop) -> None:

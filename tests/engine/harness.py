@@ -25,7 +25,7 @@ from kernel.worker.worker import Worker
 #: Longest wait for anything, in seconds.
 PATIENCE = 5.0
 #: What makes a worker prompt in a test; nothing here changes what it guarantees.
-PROMPT: dict[str, Any] = {"health_interval": 0.05, "retry_jitter": False, "retry_delay": 0.01}
+PROMPT: dict[str, Any] = {"health_interval": 0.05, "retry_jitter": False, "default_retry_delay": 0.01}
 
 
 class Running:

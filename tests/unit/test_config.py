@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.config import Config, Logging, Ports, Tasks, Worker, mask_url
+from kernel.config import Config, Logging, Ports, Tasks, Worker
 from kernel.errors import ConfigError
+from kernel.masking import mask_url
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_values_take_the_type_of_their_key() -> None:
             "KERNEL_QUEUES": "a, b,",
             "KERNEL_STRICT": "Yes",
             "KERNEL_RETRY_JITTER": "0",
-            "KERNEL_RESULT_TTL": "1e3",
+            "KERNEL_RESULT_EXPIRES": "1e3",
             "KERNEL_MAX_RETRIES": "-1",
             "KERNEL_UNKNOWN_FOR": "inf",
         },
@@ -71,7 +72,7 @@ def test_values_take_the_type_of_their_key() -> None:
     assert config.worker.queues == ("a", "b")
     assert config.worker.strict is True
     assert config.tasks.retry_jitter is False
-    assert (config.tasks.result_ttl, config.tasks.max_retries, config.worker.unknown_for) == (1000.0, -1, inf)
+    assert (config.tasks.result_expires, config.tasks.max_retries, config.worker.unknown_for) == (1000.0, -1, inf)
     assert config.tasks.accept == ("json", "pickle")
     assert type(config.worker.lease) is float
 
@@ -79,7 +80,7 @@ def test_values_take_the_type_of_their_key() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"code": {"result_tll": 1}}, "code: unknown setting 'result_tll'; did you mean 'result_ttl'?"),
+        ({"code": {"result_tll": 1}}, "code: unknown setting 'result_tll'; did you mean 'result_expires'?"),
         ({"code": {"qqq": 1}}, "code: unknown setting 'qqq'; `kernel config` lists them all"),
         ({"code": {"lease": "5"}}, "code: lease must be a number, not '5'"),
         ({"code": {"lease": True}}, "code: lease must be a number, not True"),
