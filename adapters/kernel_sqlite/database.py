@@ -22,8 +22,15 @@ from kernel_sqlite.url import Location
 
 #: Pages of the log after which a commit copies it back into the file.
 CHECKPOINT_PAGES = 2000
-#: Bytes that the log file keeps after it was copied back.
+#: Bytes that the log file keeps after it was copied back; a longer one is started anew.
 LOG_BYTES = 32 * 1024 * 1024
+#: Commits between two looks at the length of the log.
+COMMITS = 64
+#: Seconds that starting the log anew waits for another process that copies it back, milliseconds that it waits for
+#: those who read, and seconds before it is tried again where that was not enough.
+ANEW_FOR = 0.5
+ANEW_MS = 50
+ANEW_AFTER = 1.0
 #: Milliseconds that SQLite itself waits for another writer in one of our tries.
 TRY_MS = 2
 #: Seconds between two tries.
@@ -47,6 +54,8 @@ class Database:
         self._pid = 0
         #: Device and number of the file: one that was removed or replaced is not the one that was opened.
         self._identity: tuple[int, int] | None = None
+        self._commits = 0
+        self._anew_at = 0.0
 
     # -- lifecycle -------------------------------------------------------------------------------------------------
 
@@ -119,6 +128,9 @@ class Database:
                         unknown = committing and code_of(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
                         raise translate(error, self.path, "unknown" if unknown else "no") from error
                     raise
+                self._commits += 1
+                if not self._commits % COMMITS:
+                    self._shorten_log(connection)
         finally:
             if turn and turn[0]:
                 self._writing.release()
@@ -139,6 +151,28 @@ class Database:
         connection.execute(f"PRAGMA busy_timeout = {TRY_MS}")
         _patiently(lambda: connection.execute("BEGIN IMMEDIATE"), self.location.timeout)
         connection.execute(f"PRAGMA busy_timeout = {int(self.location.timeout * 1000)}")
+
+    def _shorten_log(self, connection: sqlite3.Connection) -> None:
+        """Start a log anew that has grown long.
+
+        SQLite does it by itself when a commit finds all of it copied back. Where processes commit without a pause
+        there is always something new by then, and the log grew to most of a gigabyte. Waiting for whoever copies it
+        holds the writers back, which is what they need.
+        """
+        now = time.monotonic()
+        with suppress(OSError, sqlite3.Error):
+            if now < self._anew_at or os.stat(f"{self.path}-wal").st_size <= LOG_BYTES:
+                return
+            # Writers wait meanwhile, so somebody who reads for long is not waited for.
+            connection.execute(f"PRAGMA busy_timeout = {ANEW_MS}")
+            while True:
+                busy, pages, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                if pages >= 0 or time.monotonic() > now + ANEW_FOR:
+                    break
+                sleep(RETRY_FOR)  # -1 pages: another process copies
+            if busy:
+                self._anew_at = time.monotonic() + ANEW_AFTER
+            connection.execute(f"PRAGMA busy_timeout = {int(self.location.timeout * 1000)}")
 
     # -- connections -----------------------------------------------------------------------------------------------
 

@@ -192,6 +192,35 @@ def test_damage_is_told_as_what_it_is(transport: SqliteTransport, path: Path) ->
         transport.receive(["q"], 10, 0.0)
 
 
+def test_a_log_that_no_commit_starts_anew_does_not_grow_for_ever(
+    path: Path, opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under load from several processes, where each commit finds something new that is not copied back."""
+    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 0)
+    monkeypatch.setattr(database, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(database, "COMMITS", 8)
+    transport = opened(SqliteTransport.from_url(f"sqlite:///{path}?synchronous=normal"))
+    log = path.with_name("kernel.db-wal")
+    sizes = []
+    for _ in range(100):
+        transport.send([Outgoing("q", bytes(10_000))])
+        sizes.append(log.stat().st_size)
+    assert max(sizes) < 600_000
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM ready").fetchone()
+    start = time.monotonic()
+    for _ in range(50):
+        transport.send([Outgoing("q", bytes(10_000))])
+    assert time.monotonic() - start < 1.0  # somebody who reads for long holds nobody up
+    reader.close()
+    transport._database._anew_at = 0.0
+    for _ in range(10):
+        transport.send([Outgoing("q", bytes(10_000))])
+    assert log.stat().st_size < 600_000
+    assert len(transport.receive(["q"], 1000, 0.0)) == 160
+
+
 def test_opening_waits_for_no_writer(transport: SqliteTransport, path: Path) -> None:
     with locked(path) as unlock:
         other = SqliteTransport.from_url(f"sqlite:///{path}?timeout=0.1")
