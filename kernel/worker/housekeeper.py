@@ -182,6 +182,8 @@ class Housekeeper:
         self._hand.remove([job])
 
     def _record(self, job: Job) -> None:
+        """Store the end of an overrun task, also of one that ignores its results: else it would run again."""
+        job.store = self._outlet.keeps
         entry = entry_of(job, self._runner.overrun(job), self._clock.now())
         assert entry is not None
         deadline = self._clock.monotonic() + RECORD_FOR

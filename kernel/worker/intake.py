@@ -195,6 +195,8 @@ class Intake:
 
     def _may_start(self, job: Job) -> bool:
         """Record the start of a suspect; False when its outcome is known already or it was started too often."""
+        if job.hard_limit:
+            job.store = self._outlet.keeps  # its overrun was recorded, also of a task that ignores its results
         if job.store and not self._outlet.mark_started(job):
             return False
         allowed = int(job.envelope.extra.get(wire.MAX_DELIVERIES, job.plan.max_deliveries))

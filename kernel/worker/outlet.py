@@ -76,6 +76,11 @@ class Outlet:
         return len(self._held)
 
     @property
+    def keeps(self) -> bool:
+        """Whether there is a result store."""
+        return self._results is not None
+
+    @property
     def pending(self) -> int:
         """Jobs that have ended and are not settled."""
         return len(self._ended) + len(self._held)
