@@ -208,8 +208,7 @@ class Worker:
         """Stop now: cancel what runs and give it back. Safe in a signal handler."""
         self._quitting = True
         self.stop()
-        if self.pool.features.inline:
-            self._cancel()
+        self.housekeeper.nudge()  # it alone cancels where the pool is inline: two at a time would interrupt a job twice
 
     def recycle(self, reason: str) -> None:
         """Drain and exit so that the supervisor starts a new process in place of this one."""
