@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-demo: $(SETUP)  ## see it work: a worker, tasks and a crash, in a minute
+demo: $(SETUP)  ## see it work: two worker processes hash a tree (ARGS=--kill: one of them is killed)
 	$(BIN)kernel demo --kill $(ARGS)
 
 test: $(SETUP)  ## the whole suite
