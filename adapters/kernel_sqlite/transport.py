@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from math import inf
 
-from kernel.errors import PartialSend, PortError, Rejected
+from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.ports import Delivery, Features, Inbox, Outgoing, QueueSize
 from kernel_sqlite import inspection, messages
 from kernel_sqlite.broadcast import Channels
@@ -36,6 +36,9 @@ class SqliteTransport:
     message; `close` and an expired lease count as a delivery, a release does not, and all three put the message back
     to its old place. Acking again what this transport has acked is no error; committing it again publishes nothing
     and returns it as lost. More than `max_batch` messages in one call are `Rejected`.
+
+    Leases and delays run by the wall clock of the host. Set forward, it ends leases early, and what was held is run
+    again; set back, it makes delays longer by as much, and the leases of what died before.
     """
 
     def __init__(self, location: Location) -> None:
@@ -47,6 +50,7 @@ class SqliteTransport:
         self._bell = Bell()
         self._woken = False
         self._busy = False
+        self._closing = False
         self._owner = random.SystemRandom().getrandbits(63 - CLAIM_BITS) << CLAIM_BITS
         self._claims = count(0)
         self._look_for = min(LOOK_FOR, location.lease / 2)
@@ -82,6 +86,7 @@ class SqliteTransport:
 
     def close(self) -> None:
         """Give back what this transport holds, as deliveries that ended without ack, and close the file."""
+        self._closing = True
         try:
             with self._database.write() as connection:
                 last = self._owner + (1 << CLAIM_BITS) - 1
@@ -246,6 +251,8 @@ class SqliteTransport:
         # own begins when we have the turn, or a long wait would hand out leases that are over already.
         asked_at = time.time()
         with self._database.write() as connection:
+            if self._closing:
+                raise Unavailable(f"{self._database.path}: closed")  # nobody would give it back any more
             until = time.time() + self._location.lease
             for queue in queues.items():
                 token = self._owner + next(self._claims)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernel_sqlite import SqliteCoordination, SqliteSchedules, SqliteTransport, database, wakeup
+from kernel_sqlite import SqliteCoordination, SqliteSchedules, SqliteTransport, database, messages, wakeup
 from kernel_sqlite.url import Location
 from kernel_sqlite.wakeup import WaitingRoom
 
@@ -90,6 +90,36 @@ def test_claims_and_held_entries_begin_when_they_are_made(path: Path, opened: An
     assert coordination.claim([Claim("k", "b", 0.5)]) == ["a"]
     assert during_a_long_write(path, lambda: schedules.take("s", 2.0, 1, 0.5), 0.6)
     assert schedules.take("s", 2.0, 1, 0.5) == []
+
+
+def test_nothing_is_taken_while_it_is_closed(transport: SqliteTransport, other: SqliteTransport) -> None:
+    """A `receive` of another thread gets its turn right after `close` has given everything back."""
+    transport.declare(["q"])
+    other.send([Outgoing("q", b"x")])
+    abandon = messages.abandon
+
+    def and_receive(*args: Any) -> list[int]:
+        freed = abandon(*args)
+        receiver.start()
+        time.sleep(0.1)  # nothing tells that a thread waits for its turn
+        return freed
+
+    def receive() -> None:
+        try:
+            transport.receive(["q"], 1, 0.0)
+        except Unavailable as error:
+            refused.append(error)
+
+    refused: list[Unavailable] = []
+    receiver = threading.Thread(target=receive)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "abandon", and_receive)
+        transport._busy = True
+        patch.setattr(transport._database, "close", receiver.join)
+        transport.close()
+    transport._database.close()
+    assert refused
+    assert len(other.receive(["q"], 1, 0.0)) == 1
 
 
 # -- interrupts ----------------------------------------------------------------------------------------------------
