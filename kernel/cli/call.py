@@ -106,6 +106,8 @@ def result(context: Context, task_id: str, wait: float | None, traceback: bool, 
     ended or that nobody knows.
     """
     with context.load() as app:
+        if app.ports.results is None:
+            raise ResultMissing("no result store is configured: give --results, or an application that has one")
         awaited = app.result(task_id)
         try:
             _show(awaited, wait, as_json, traceback)

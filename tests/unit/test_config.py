@@ -80,7 +80,7 @@ def test_values_take_the_type_of_their_key() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"code": {"result_tll": 1}}, "code: unknown setting 'result_tll'; did you mean 'result_expires'?"),
+        ({"code": {"result_expire": 1}}, "code: unknown setting 'result_expire'; did you mean 'result_expires'?"),
         ({"code": {"qqq": 1}}, "code: unknown setting 'qqq'; `kernel config` lists them all"),
         ({"code": {"lease": "5"}}, "code: lease must be a number, not '5'"),
         ({"code": {"lease": True}}, "code: lease must be a number, not True"),
