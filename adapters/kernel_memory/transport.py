@@ -222,7 +222,8 @@ class MemoryTransport:
         return errors
 
     def _take(self, queues: Sequence[str], limit: int) -> list[Delivery]:
-        """Under the lock."""
+        """Under the lock; `Unavailable` once it is closed, because nobody would give back what is taken then."""
+        self._check(0)
         clock, features, state = self._clock, self._features, self._space.queues
         at = clock.monotonic()
         if state.holds:
@@ -246,8 +247,6 @@ class MemoryTransport:
                 # Cleared before looking: what happens after the look raises it again.
                 signal.clear()
                 with space.lock:
-                    if self._state != "open":
-                        raise Unavailable("the memory transport is closed")
                     deliveries = self._take(names, limit)
                     due = space.queues.next_due(names, self._clock.now(), self._clock.monotonic())
                 remaining = ends - monotonic()

@@ -491,3 +491,28 @@ def test_a_forgotten_space_is_collected_though_messages_are_leased() -> None:
     del transport
     gc.collect()
     assert space() is None
+
+
+def test_nothing_is_taken_once_it_is_closed() -> None:
+    """A `receive` that another thread has begun gets the lock right after `close` has given everything back."""
+    space = Space()
+    transport, other = MemoryTransport(space), MemoryTransport(space)
+    transport.open()
+    other.open()
+    other.send([Outgoing("q", b"x")])
+    refused: list[Unavailable] = []
+
+    def receive() -> None:
+        try:
+            transport.receive(["q"], 1, 0.0)
+        except Unavailable as error:
+            refused.append(error)
+
+    receiver = threading.Thread(target=receive)
+    with space.lock:
+        receiver.start()
+        time.sleep(0.1)  # nothing tells that a thread waits for a lock
+        transport._state = "closed"
+    receiver.join()
+    assert refused
+    assert len(other.receive(["q"], 1, 0.0)) == 1
