@@ -18,6 +18,8 @@ log = logging.getLogger("kernel.ports")
 FIRST_WAIT = 0.05
 #: Longest wait between two tries, in seconds.
 LONGEST_WAIT = 5.0
+#: Seconds between two lines about one outage: it may be one that only an operator can end, such as a damaged file.
+REMIND_EVERY = 60.0
 
 _random = Random()
 T = TypeVar("T")
@@ -43,13 +45,14 @@ class Backoff:
 
 
 class Outage:
-    """Says once that a service is away and once that it is back, however often it is tried in between."""
+    """Says that a service is away, at once and then every minute, and that it is back; however often it is tried."""
 
-    __slots__ = ("_since", "_what", "backoff", "clock")
+    __slots__ = ("_since", "_told_at", "_what", "backoff", "clock")
 
     def __init__(self, what: str, clock: Clock = SYSTEM) -> None:
         self._what = what
         self._since = 0.0
+        self._told_at = 0.0
         self.clock = clock
         self.backoff = Backoff()
 
@@ -60,9 +63,13 @@ class Outage:
 
     def failed(self, error: PortError) -> float:
         """Note a failure; returns the seconds to wait before the next try."""
+        now = self.clock.monotonic()
         if not self._since:
-            self._since = self.clock.monotonic()
+            self._since = self._told_at = now
             log.error("%s is unavailable: %s; trying again until it is back", self._what, error)
+        elif now - self._told_at >= REMIND_EVERY:
+            self._told_at = now
+            log.error("%s is still unavailable after %.0f s: %s", self._what, now - self._since, error)
         return self.backoff.wait_for()
 
     def worked(self) -> None:
