@@ -129,7 +129,9 @@ class Housekeeper:
 
     def _unblock(self, active: list[Job], now: float) -> None:
         """When running tasks last, or the worker stops, give back what waits behind them and settle what has ended."""
-        stalled = len(active) >= self._pool.slots and now - max(job.started_at for job in active) > STALL
+        # Jobs that wait although slots are free are behind a task that does not let its loop or hub go on.
+        taken = len(active) >= self._pool.slots or (active and self._pool.waiting() > 0)
+        stalled = bool(taken) and now - max(job.started_at for job in active) > STALL
         self._intake.stalled = stalled
         if stalled or self._intake.stopping.is_set():
             waiting = self._intake.recall()

@@ -203,7 +203,7 @@ class Intake:
         starts = self._starts.record(job)
         if starts <= allowed:
             return True
-        reason = f"started {starts} times and ended its worker each time"
+        reason = f"started {starts} times and never seen to its end: it ends its worker, or asks to be requeued"
         log.error("task %s[%s] goes to the dead letters: %s", job.envelope.task, job.envelope.id, reason)
         job.outcome = Failed(Error("kernel.errors.WorkerLost", reason), "failed", reason)
         return False

@@ -55,7 +55,7 @@ def test_a_task_that_ends_its_process_takes_no_neighbour_along(
     dead = decode_dead(letter)
     assert dead is not None
     assert dead.kind == "failed"
-    assert "ended its worker" in dead.reason
+    assert "never seen to its end" in dead.reason
     assert poison.state == "FAILURE"
     # Its first start was not on record, because nothing said that it might kill; the two allowed ones were.
     assert words(ledger)["die"] == 3
