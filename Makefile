@@ -20,7 +20,7 @@ help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 demo: $(SETUP)  ## see it work: two worker processes hash a tree (ARGS=--kill: one of them is killed)
-	$(BIN)kernel demo --kill $(ARGS)
+	$(BIN)kernel demo $(ARGS)
 
 test: $(SETUP)  ## the whole suite
 	$(BIN)python -m pytest $(ARGS)

@@ -137,7 +137,7 @@ class TaskFailed(ResultError):
 
 
 class Revoked(ResultError):
-    """The task was revoked before it ended."""
+    """The task was revoked before it ended. Reserved: nothing revokes in this release."""
 
 
 # -- tasks -------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class TaskError(KernelError):
 
 
 class UnknownTask(TaskError):
-    """No task of this name is registered here."""
+    """No worker knew a task of this name in time; the type that its record and its dead letter name."""
 
 
 class TaskExpired(TaskError):
