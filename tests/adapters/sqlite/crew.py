@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import random
 import sys
 import time
+from itertools import count
 
 from kernel_sqlite import SqliteTransport
 
@@ -27,6 +30,19 @@ def receive(transport: SqliteTransport, idle_for: float) -> None:
         print(*(one.payload.decode() for one in batch if one not in lost), sep="\n", flush=True)
 
 
+def churn(transport: SqliteTransport, name: str, ledger: str) -> None:
+    """Send, receive and hand on for ever; notes in the ledger what is durable."""
+    chance = random.Random(name)
+    notes = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for round_ in count():
+        payloads = [f"{name}-{round_}-{index}" for index in range(chance.randint(1, 20))]
+        at = chance.choice((0.0, time.time() + 0.05))
+        transport.send([Outgoing("q", payload.encode(), not_before=at) for payload in payloads])
+        os.write(notes, "".join(f"{payload}\n" for payload in payloads).encode())
+        batch = transport.receive(["q"], chance.randint(1, 30), 0.01)
+        transport.commit([(one, [Outgoing("done", one.payload)]) for one in batch])
+
+
 def clock(transport: SqliteTransport) -> None:
     """Receive one at a time; prints the monotonic time of each."""
     print("ready", flush=True)
@@ -44,6 +60,8 @@ def main(role: str, url: str, *rest: str) -> None:
         send(transport, rest[0], int(rest[1]))
     elif role == "receive":
         receive(transport, float(rest[0]))
+    elif role == "churn":
+        churn(transport, *rest)
     elif role == "clock":
         clock(transport)
     else:

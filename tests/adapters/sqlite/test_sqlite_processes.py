@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from kernel_sqlite import SqliteTransport
+from support import eventually
 
 from kernel.errors import Rejected
 from kernel.ports import Outgoing
@@ -74,6 +78,44 @@ def test_a_killed_process_loses_nothing(url: str, spawn: Spawn) -> None:
     [size] = transport.sizes(["q"])
     transport.close()
     assert (size.ready, size.delayed, size.in_flight) == (0, 0, 0)
+
+
+@pytest.mark.slow
+def test_killing_everything_at_any_moment_loses_and_doubles_nothing(url: str, spawn: Spawn, tmp_path: Path) -> None:
+    url += "&lease=0.5"
+    ledger = tmp_path / "ledger"
+    chance = random.Random(7)
+    for cycle in range(5):
+        crew = [spawn("churn", url, f"{cycle}.{index}", str(ledger)) for index in range(3)]
+        before = ledger.stat().st_size if ledger.exists() else 0
+        eventually(partial(longer, ledger, before + 1000))
+        time.sleep(chance.random() * 0.2)
+        for process in crew:
+            process.kill()
+        for process in crew:
+            process.wait()
+        connection = sqlite3.connect(tmp_path / "kernel.db")
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+    transport = SqliteTransport.from_url(url)
+    transport.open()
+    while batch := transport.receive(["q"], 1000, 0.7):
+        assert transport.commit([(one, [Outgoing("done", one.payload)]) for one in batch]) == []
+    done: list[str] = []
+    while batch := transport.receive(["done"], 5000, 0.0):
+        done += [one.payload.decode() for one in batch]
+        transport.ack(batch)
+    assert len(done) == len(set(done))
+    assert set(ledger.read_text().split()) <= set(done)
+    for left in (tmp_path / "kernel.db.wake").iterdir():
+        os.utime(left, (0, 0))
+    transport.send([Outgoing("q", b"x")])  # who calls takes away what the dead have left
+    assert list((tmp_path / "kernel.db.wake").iterdir()) == []
+    transport.close()
+
+
+def longer(file: Path, size: int) -> bool:
+    return file.exists() and file.stat().st_size > size
 
 
 def test_a_killed_sender_has_sent_what_it_reported(url: str, spawn: Spawn, transport: SqliteTransport) -> None:
