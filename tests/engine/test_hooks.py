@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from kernel_memory import MemoryResults, MemoryTransport
+
 from kernel import Kernel
 from kernel.envelope import Dead
 from kernel.hooks import hookimpl
 from kernel.worker.worker import Worker
-from kernel_memory import MemoryResults, MemoryTransport
 
 
 class Listener:
