@@ -59,7 +59,7 @@ class BackgroundLoop:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._thread is None:
-                self._thread = Thread(self._serve, "kernel-loop", lambda error: None)
+                self._thread = Thread(self._serve, "kernel-loop")
                 self._thread.start()
         while self._loop is None:
             self._ready.wait(GLANCE)

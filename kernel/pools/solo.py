@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from kernel.errors import ConfigError
 from kernel.pools.background import BackgroundLoop
 from kernel.pools.raising import raise_in
 from kernel.ports.pool import PoolFeatures, Run, RunAsync
@@ -22,7 +23,12 @@ class SoloPool:
     """Runs each job in `submit`, on the thread that serves."""
 
     def __init__(self, slots: int = 1) -> None:
-        """`slots` is 1 whatever is asked for: more processes give more of them."""
+        """`slots` is 0 or 1; ConfigError for more, because solo gets more of them from more processes."""
+        if slots > 1:
+            raise ConfigError(
+                f"solo runs one task at a time, not {slots}: give --processes {slots} (or --pool prefork -c {slots}), "
+                f"or --pool threads -c {slots}"
+            )
         self.slots = 1
         self.features = PoolFeatures(interrupts_waits=sys.platform != "win32", interrupts_python=True, inline=True)
         self._waiting: deque[Any] = deque()

@@ -27,6 +27,9 @@ from kernel.worker.plan import Plan
 
 #: An envelope for bytes that are none.
 BLANK = Envelope("", "", b"", "")
+#: Fields that promise something of which this release keeps nothing (workflows, limits, compression): a worker of a
+#: later one must have the message, because running it here would break the promise without a word.
+LATER = frozenset({wire.JOIN, wire.FLOW, wire.ON_OK, wire.ON_ERROR, wire.ENCODING, wire.UNIQUE, wire.LIMITS})
 #: Seconds for which a message of an unknown task or version waits before the next worker looks at it; doubled with
 #: each hop, up to the second number.
 FIRST_HOP, LAST_HOP = 1.0, 30.0
@@ -58,7 +61,6 @@ class Admit:
         node: str,
         build: Callable[[Plan], None],
         store: bool,
-        native_async: bool,
     ) -> None:
         """`build` completes a new plan (hooks, pool); `store`: there is a result store."""
         self._tasks = tasks
@@ -68,7 +70,6 @@ class Admit:
         self._node = node
         self._build = build
         self._store = store
-        self._native_async = native_async
         self._serializer: Serializer = discovery.serializer(defaults.serializer)
         self._stray = Plan("", None, defaults, self._serializer)
         self._plans: dict[str, Plan] = {}
@@ -106,8 +107,8 @@ class Admit:
                 continue
             plan = plans.get(envelope.task) or self.plan(envelope.task)
             loads = loaders.get(envelope.codec) or self._loader(envelope.codec)
-            if plan is None or loads is None:
-                self._misfit(admission, delivery, envelope, plan, held_until, now)
+            if plan is None or loads is None or not LATER.isdisjoint(envelope.extra):
+                self._misfit(admission, delivery, envelope, plan, loads is not None, held_until, now)
                 continue
             job = Job(delivery, envelope, plan, held_until, node, loads, plan.coroutine)
             job.store = self._store and not plan.ignore_result
@@ -161,7 +162,7 @@ class Admit:
 
     def _dead(self, admission: Admission, delivery: Delivery, held_until: float, reason: str) -> None:
         job = self._blank(delivery, BLANK, held_until)
-        job.outcome = Failed(Error("DecodeError", reason), "unprocessable", reason)
+        job.outcome = Failed(Error("kernel.errors.DecodeError", reason), "unprocessable", reason)
         admission.ended.append(job)
 
     def _undecodable(
@@ -215,21 +216,23 @@ class Admit:
         delivery: Delivery,
         envelope: Envelope,
         plan: Plan | None,
+        readable: bool,
         held_until: float,
         now: float,
     ) -> None:
-        """A task or a codec that nobody here knows."""
+        """A task, a codec or a promise of the envelope that nobody here knows."""
         job = self._blank(delivery, envelope, held_until)
         job.store, job.ttl = self._store, self._stray.ttl
         admission.ended.append(job)
-        if plan is not None:
+        if plan is not None and not readable:
             reason = f"codec {envelope.codec!r} is not accepted here: add it to accept= if you trust who sends it"
-            job.outcome = Failed(Error("DecodeError", reason), "unprocessable", reason)
+            job.outcome = Failed(Error("kernel.errors.DecodeError", reason), "unprocessable", reason)
             return
         since = envelope.extra.get(wire.UNKNOWN_SINCE, now)
         hops = envelope.extra.get(wire.HOP, 0)
         if now - since >= self._unknown_for:
-            reason = f"no worker knew the task {envelope.task!r} for {self._unknown_for:g} s"
+            what = f"the task {envelope.task!r}" if plan is None else "what its fields of a later release mean"
+            reason = f"no worker knew {what} for {self._unknown_for:g} s"
             job.outcome = Failed(Error("kernel.errors.UnknownTask", reason), "unprocessable", reason)
         else:
             job.outcome = Again(now + _hop_wait(hops), hop=True, since=float(since))

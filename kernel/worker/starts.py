@@ -44,7 +44,11 @@ class Starts:
                 return self._coordination.tally([Tally(key, member, REMEMBERED_FOR)])[0]
             except PortError as error:
                 log.warning("the start of suspect %s is recorded on this machine only: %s", envelope.id, error)
-        return self._record_here(key)
+        try:
+            return self._record_here(key)
+        except OSError as error:
+            log.error("the start of suspect %s is not recorded, so that it may run too often: %s", envelope.id, error)
+            return 1
 
     def _record_here(self, key: str) -> int:
         """One byte per start in a file of its own; `O_APPEND` makes that atomic between processes."""
@@ -65,6 +69,8 @@ def _own_directory() -> Path:
     user = getattr(os, "getuid", lambda: "user")()
     directory = Path(tempfile.gettempdir()) / f"kernel-starts-{user}"
     directory.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and directory.lstat().st_uid != user:
+        raise PermissionError(f"{directory} belongs to somebody else")
     return directory
 
 

@@ -94,7 +94,6 @@ class Worker:
             self.node,
             self._complete,
             store=self.ports.results is not None,
-            native_async=self.pool.features.native_async,
         )
 
     def _complete(self, plan: Plan) -> None:
@@ -131,8 +130,6 @@ class Worker:
 
     def _boot(self) -> bool:
         """Prepare tasks and queues; False when the worker was stopped while it waited for the transport."""
-        for name in self.app.tasks:
-            self.admit.plan(name)
         plans = [plan for name in self.app.tasks if (plan := self.admit.plan(name))]
         features = self.pool.features
         killable = self._supervised or features.native_async or features.green

@@ -77,7 +77,8 @@ class Engine:
         """`use` hands adapters to each application, `clock` is the workers'; `options` are settings of all of them."""
         self.url = url
         self.pool = pool
-        self.options = {**PROMPT, "concurrency": 4, **options, "transport": url, "pool": pool}
+        slots = {} if pool == "solo" else {"concurrency": 4}
+        self.options = {**PROMPT, **slots, **options, "transport": url, "pool": pool}
         self._use = use
         self.clock = clock
         self._declared: list[tuple[Callable[..., Any], dict[str, Any]]] = []
