@@ -68,7 +68,7 @@ class Arity:
         filled = self.names[: min(len(args), self.positional)]
         by_position_only = self.names[: self.positional_only]
         for name in kwargs:
-            if name in filled:
+            if name in filled and name not in by_position_only:
                 return f"{self.title}() got multiple values for argument {name!r}"
             if not self.open_keywords and (name not in self.names or name in by_position_only):
                 return f"{self.title}() got an unexpected keyword argument {name!r}"

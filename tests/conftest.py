@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from support import eventually
 
 from kernel.clock import FakeClock
+from kernel.task import shared
 
 # CI runs the same examples every time, so that a red build is red for everybody; at a desk they vary.
 settings.register_profile(
@@ -52,3 +53,12 @@ def _threads() -> int:
         return len(os.listdir("/proc/self/task"))
     except FileNotFoundError:
         return threading.active_count()
+
+
+@pytest.fixture(autouse=True)
+def shared_tasks_of_its_own() -> Iterator[None]:
+    """What a test declares with `shared_task` ends with it: every application in the process would have it."""
+    before = dict(shared)
+    yield
+    shared.clear()
+    shared.update(before)
