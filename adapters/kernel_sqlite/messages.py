@@ -141,9 +141,7 @@ def next_at(connection: sqlite3.Connection, queues: Iterable[int]) -> float | No
     """When the first message can be claimed: 0.0 for now, None when there is none; leases and delays count."""
     times: list[float] = []
     for queue in queues:
-        ready, due_at, until = connection.execute(
-            NEXT_AT, (first_key(queue), last_key(queue), queue, queue)
-        ).fetchone()
+        ready, due_at, until = connection.execute(NEXT_AT, (first_key(queue), last_key(queue), queue, queue)).fetchone()
         if ready:
             return 0.0
         times.extend(at for at in (due_at, until) if at is not None)

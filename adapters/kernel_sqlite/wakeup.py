@@ -152,9 +152,7 @@ class WaitingRoom:
         #: Time of change of the directory, whether it is old enough to be trusted, and the names then.
         self._seen: tuple[int, bool, list[str]] = (0, False, [])
 
-    def watch(
-        self, topics: Sequence[str], timeout: float, bell: Bell, look: Callable[[], float | None]
-    ) -> None:
+    def watch(self, topics: Sequence[str], timeout: float, bell: Bell, look: Callable[[], float | None]) -> None:
         """Look until `look` returns None or `timeout` seconds have passed, and at least once.
 
         `look` returns the seconds after which it wants to look again; a call or the bell makes it look at once.

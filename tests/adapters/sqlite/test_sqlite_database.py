@@ -129,9 +129,7 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(
     check_it_goes_on(transport, stored)
 
 
-def test_a_commit_that_fails_half_way_did_nothing(
-    transport: SqliteTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_that_fails_half_way_did_nothing(transport: SqliteTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     transport.send([Outgoing("q", b"x")])
     held = transport.receive(["q"], 1, 0.0)
     transport.declare(["next"])
