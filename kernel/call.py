@@ -98,9 +98,6 @@ class CallSheet:
         codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
         extra = dict(self._extra)
         self._call_extra(extra, options, now)
-        fault = wire.fault_of(extra)
-        if fault:
-            raise ConfigError(f"{self.name}: {fault}")
         parent = running.get()
         if parent is not None:
             extra[wire.PARENT] = parent.envelope.id
