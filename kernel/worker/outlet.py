@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
+from kernel.batcher import in_chunks
 from kernel.clock import Clock
 from kernel.envelope import Dead, dead_queue, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
@@ -57,6 +58,7 @@ class Outlet:
         self._ended: deque[Job] = deque()
         self._lock = allocate_lock()
         self._most = min(transport.features.max_batch, results.features.max_batch if results is not None else 1 << 30)
+        self._send_all = in_chunks(transport.send, self._most)
         self._commit = transport.commit if transport.features.commit and isinstance(transport, Commits) else None
         self._held: list[Job] = []
         self._held_until = 0.0
@@ -259,18 +261,20 @@ class Outlet:
     # -- sends and acks ------------------------------------------------------------------------------------
 
     def _publish(self, acks: list[Job], sends: Sends) -> list[Job]:
-        """Send and acknowledge; returns the jobs that are through, lost ones included."""
+        """Send and acknowledge; returns the jobs that are through, lost ones included, and leaves in `sends` what was
+        sent for them."""
         open_acks = [job for job in acks if not job.acked]
         if sends and self._commit is not None and 0 < len(open_acks) < len(acks):
             # Apart, because a job that was acknowledged early must not take the others out of the one step that
             # publishes nothing for a lost lease.
-            parts = (open_acks, [job for job in acks if job.acked])
-            settled = [self._publish(part, {job: sends[job] for job in part if job in sends}) for part in parts]
-            return settled[0] + settled[1]
+            return self._in_parts([open_acks, [job for job in acks if job.acked]], sends)
         refused: dict[Job, PortError] = {}
         try:
             if sends and self._commit is not None and len(open_acks) == len(acks):
                 lost = self._commit([(job.delivery, sends.get(job, ())) for job in acks])
+                gone = {id(delivery) for delivery in lost}
+                for job in [job for job in sends if id(job.delivery) in gone]:
+                    del sends[job]
             else:
                 held, refused = self._send(sends) if sends else (set(), refused)
                 if held or refused:
@@ -279,15 +283,23 @@ class Outlet:
                 lost = self._transport.ack([job.delivery for job in open_acks]) if open_acks else []
             self._transport_outage.worked()
         except Unavailable as error:
-            self._hold(acks, self._transport_outage.failed(error))
+            self._hold([*acks, *refused], self._transport_outage.failed(error))
             return []
         except PortError as error:
-            return self._apart(acks, sends, error)
+            return self._apart([*acks, *refused], sends, error)
         if lost:
             log.warning("%d tasks had been delivered again before they were acknowledged", len(lost))
         for job, reason in refused.items():
             acks = acks + self._apart([job], sends, reason)
         return acks
+
+    def _in_parts(self, parts: list[list[Job]], sends: Sends) -> list[Job]:
+        through: list[Job] = []
+        for part in parts:
+            own = {job: sends.pop(job) for job in part if job in sends}
+            through += self._publish(part, own)
+            sends.update(own)
+        return through
 
     def _apart(self, acks: list[Job], sends: Sends, error: PortError) -> list[Job]:
         """The transport refuses for good: settle one by one, so that one message holds up no other.
@@ -296,8 +308,7 @@ class Outlet:
         goes to the dead letters: the transport took it once.
         """
         if len(acks) > 1:
-            parts = [self._publish([job], {job: sends[job]} if job in sends else {}) for job in acks]
-            return [job for part in parts for job in part]
+            return self._in_parts([[job] for job in acks], sends)
         job = acks[0]
         bare = [Outgoing(dead_queue(job.queue), job.delivery.payload)]
         if sends.get(job, bare) == bare:
@@ -312,8 +323,7 @@ class Outlet:
         messages = [message for caused in sends.values() for message in caused]
         owners = [job for job, caused in sends.items() for _ in caused]
         try:
-            for start in range(0, len(messages), self._most):
-                self._transport.send(messages[start : start + self._most])
+            self._send_all(messages)
         except PartialSend as partial:
             again = {owners[index] for index, error in partial.errors.items() if isinstance(error, Unavailable)}
             if again:

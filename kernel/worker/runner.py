@@ -117,7 +117,8 @@ class Runner:
         if expired and not self._still_held(job):
             job.outcome = GiveBack()  # this process slept, and somebody else has the message or soon will
         elif job.early and not self._ack_early(job):
-            job.outcome = Drop("its lease was lost before it started")
+            # Not acknowledged and dropped, it would be acknowledged by the outlet without having run.
+            job.outcome = Drop("its lease was lost before it started") if job.acked else GiveBack()
         elif job.plan.track_started and not self._mark_started(job):
             pass  # another record stands: the outlet goes by that
         else:
