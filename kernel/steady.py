@@ -98,7 +98,7 @@ def send_all(send: Callable[[Sequence[Outgoing]], None], batch: Sequence[Outgoin
     """Send a batch and what is left of it after partial failures, within `timeout` seconds in all.
 
     Raises `PartialSend`, with indexes into `batch`, when some messages are refused for good or time runs out for
-    them, and `Unavailable` when none is known to be sent.
+    them, and the error of the service when none is known to be sent.
     """
     left = list(range(len(batch)))
     refused: dict[int, PortError] = {}
@@ -120,7 +120,7 @@ def send_all(send: Callable[[Sequence[Outgoing]], None], batch: Sequence[Outgoin
 
     try:
         persist(attempt, timeout)
-    except Unavailable as error:
+    except PortError as error:
         if len(left) == len(batch):
             raise
         refused.update(dict.fromkeys(left, error))
