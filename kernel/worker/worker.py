@@ -175,11 +175,10 @@ class Worker:
                 self.pool.interrupt(job, Cancelled("the worker stops"))
 
     def _hurry(self) -> None:
-        """While an inline pool stops: its own thread is busy with what runs, so the housekeeper looks after it."""
+        """While an inline pool stops: its thread is busy with what runs, so the housekeeper looks at the time."""
         if not self._stop_signal.is_set():
             return
         self._stop_at = self._stop_at or self._clock.monotonic() + self.settings.grace
-        self.intake.give_back(self.intake.recall())
         if self._quitting or self._clock.monotonic() >= self._stop_at:
             self._cancel()
 
