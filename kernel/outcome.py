@@ -107,7 +107,7 @@ def decode_entry(value: bytes) -> Entry:
     """Read a stored form; `DecodeError` when it is none."""
     try:
         return _decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: text that is not UTF-8
         raise DecodeError(f"damaged result record: {error}") from None
 
 
@@ -117,11 +117,11 @@ def describe(error: BaseException) -> Error:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-    except Exception as inner:
+    except BaseException as inner:
         message = f"<no text: {type(inner).__name__} in __str__>"
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception as inner:
+    except BaseException as inner:
         text = f"{name}: {message}\n<no traceback: {type(inner).__name__} while formatting>\n"
     return Error(printable(name), _clip(message, MESSAGE_LIMIT), _clip(text, TRACEBACK_LIMIT))
 
@@ -133,6 +133,7 @@ def printable(value: object) -> str:
 
 def _clip(text: str, limit: int) -> str:
     """Keep head and tail. Lone surrogates become escapes, because what cannot be UTF-8 cannot be stored."""
+    text = str.__str__(text)  # of a subclass, whose methods may do anything, the plain text
     if len(text) > limit:
         text = f"{text[: limit // 2]}\n... {len(text) - limit} characters left out ...\n{text[-limit // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
