@@ -107,7 +107,7 @@ class CallSheet:
         payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, extra))
         if len(payload) > self._limit:
             self._too_large(payload)
-        if options:
+        if options or self.expires:
             self._check(payload)
         return task_id, Outgoing(
             options.get("queue") or self._queue,
