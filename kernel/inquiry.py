@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,10 @@ class StoredResults:
 
     def forget(self, ids: list[str]) -> None:
         """Delete."""
-        persist(lambda: self._store.delete(ids), self._patience)
+        size = self._store.features.max_batch
+        for start in range(0, len(ids), size):
+            part = ids[start : start + size]
+            persist(partial(self._store.delete, part), self._patience)
 
     def load(self, entry: Entry) -> Any:
         """Decode a value; refused when its codec is one that this application does not accept."""
@@ -172,14 +176,16 @@ class _Desk:
                     continue
             questions = self._round(questions)
 
-    def _round(self, questions: list[_Question]) -> list[_Question]:
-        """One look for everybody; returns who has to go on waiting."""
+    def _round(self, questions: list[_Question], turn: float = TURN) -> list[_Question]:
+        """One look for everybody, of up to `turn` seconds; returns who has to go on waiting."""
         ids = list({id for question in questions for id in question.ids})
         now = self._monotonic()
-        wait = min([TURN, *(max(0.0, q.deadline - now) for q in questions if q.deadline is not None)])
+        wait = min([turn, *(max(0.0, q.deadline - now) for q in questions if q.deadline is not None)])
         try:
             entries = dict(zip(ids, self._await_any(ids, wait), strict=True))
         except BaseException as error:
+            if isinstance(error, DecodeError) and len(questions) > 1:  # the trouble of who asked for that record
+                return [left for question in questions for left in self._round([question], 0.0)]
             for question in questions:
                 question.answer(None, error)
             return []
@@ -190,6 +196,6 @@ class _Desk:
             final = any(entry is not None and entry.state in FINAL for entry in mine)
             if final or (question.deadline is not None and now >= question.deadline):
                 question.answer(mine)
-            elif not question.future.done():
+            elif not (question.future.done() or question.loop.is_closed()):
                 left.append(question)
         return left
