@@ -144,14 +144,13 @@ class Completed(Generic[T]):
         self._timeout = timeout
         self._now = now
 
-    def _finished(self, ids: list[str], entries: list[Entry | None]) -> list[AsyncResult[T]]:
-        done = []
+    def _finished(self, ids: list[str], entries: list[Entry | None]) -> Iterator[AsyncResult[T]]:
+        """One by one, so that a loop that is left early leaves the others to the next one."""
         for id, entry in zip(ids, entries, strict=True):
             if entry is not None and entry.state in FINAL:
                 result = self._left.pop(id)
                 result._entry = entry
-                done.append(result)
-        return done
+                yield result
 
     def _remaining(self, deadline: float | None) -> float | None:
         if deadline is None:
