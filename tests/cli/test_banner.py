@@ -5,8 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from kernel import Kernel, discovery
+from kernel.task import shared
 from kernel.worker.banner import SHOWN, WIDTH, banner
+
+
+@pytest.fixture(autouse=True)
+def nothing_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules of other tests may share tasks; here they would be in the way."""
+    for name in list(shared):
+        monkeypatch.delitem(shared, name)
 
 
 def said(tasks: int = 1, **options: Any) -> str:

@@ -95,7 +95,7 @@ def url(tmp_path: Path) -> str:
 
 
 def test_it_is_listed(environment: Environment) -> None:
-    listed = json.loads(environment.run("kernel", "adapters", "--json"))["installed"]
+    listed = json.loads(environment.run("kernel", "adapters", "--json"))
     theirs = {(entry["port"], entry["name"]) for entry in listed if entry["distribution"] == "kernel-thirdparty"}
     assert theirs == {("transport", "thirdparty"), ("serializer", "shout"), ("plugin", "thirdparty")}
     ours = {(entry["port"], entry["name"]) for entry in listed if entry["distribution"] == "kernelq"}

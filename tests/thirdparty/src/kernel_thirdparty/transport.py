@@ -33,11 +33,12 @@ class DirectoryTransport:
     """Queues in a directory. `lease` is in seconds."""
 
     def __init__(self, root: Path, lease: float = 60.0) -> None:
-        self.features = Features(lease=lease, survives="process", counts=True)
+        self.features = Features(lease=lease, survives="service", counts=True)
         self._root = root
         self._lease = lease
         self._closed = threading.Event()
         self._closed.set()
+        self._ended = False
         self._sequence = 0
         self._acked: deque[str] = deque(maxlen=REMEMBERED)
         self._mutex = threading.Lock()
@@ -57,6 +58,8 @@ class DirectoryTransport:
 
     def open(self) -> None:
         """Make the directory."""
+        if self._ended:
+            raise Unavailable("this transport is closed: make a new one")
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -65,6 +68,7 @@ class DirectoryTransport:
 
     def close(self) -> None:
         """Nothing is held open; leases run out by themselves."""
+        self._ended = True
         self._closed.set()
 
     def declare(self, queues: Sequence[str]) -> None:
