@@ -232,7 +232,7 @@ def test_the_time_is_for_all_together(listed: Any) -> None:
     fake = Fake()
     fake.then = [{"a": success(1)}, {}, {}]
     order: list[str] = []
-    with pytest.raises(ResultTimeout, match="2 tasks have not ended in 2.5 s"):
+    with pytest.raises(ResultTimeout, match=r"2 tasks have not ended in 2\.5 s"):
         listed(completed(fake, "abc", 2.5), order)
     assert order == ["a"]
     assert fake.timeouts == [2.5, 1.5, 0.5]
@@ -245,5 +245,4 @@ def test_a_loop_that_was_left_goes_on_with_the_rest() -> None:
     for result in many:
         assert result.id == "a"
         break
-    fake.then = [{}]
-    assert list(many) == [], "all three had ended, and were taken together"
+    assert [result.id for result in many] == ["b", "c"]

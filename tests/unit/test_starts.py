@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ from kernel.envelope import Envelope
 from kernel.errors import Unavailable
 from kernel.ports import Delivery, Tally
 from kernel.serializers.json_ import JsonSerializer
-from kernel.worker import starts as module
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
 from kernel.worker.starts import REMEMBERED_FOR, Starts
@@ -144,7 +144,7 @@ def test_starts_of_a_suspect_that_comes_again_are_not_swept(tmp_path: Path) -> N
 
 
 def test_without_a_directory_given_it_is_one_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     assert Starts(None, "node").record(job()) == 1
     (directory,) = tmp_path.iterdir()
     assert directory.stat().st_mode & 0o777 == 0o700
