@@ -44,7 +44,8 @@ class Delivery(msgspec.Struct, gc=False):
     queue: str
     #: Whatever the adapter needs to settle exactly this delivery of this message: a fencing token is part of it.
     receipt: Any
-    #: Earlier deliveries that ended without ack or release. A hint unless `Features.counts`; -1: cannot tell.
+    #: Earlier deliveries that ended without ack or release. A hint unless `Features.counts`; -1: cannot tell. For one
+    #: message it never falls: it is a part of the rank of what its executions record.
     redelivered: int = 0
 
 

@@ -159,7 +159,7 @@ class Outlet:
                     sends[job] = caused
             elif type(outcome) is Again and outcome.hop:
                 sends[job] = [hop(job, outcome.at, outcome.since)]
-        done = self._publish(acks, sends)
+        done = self._publish(acks, sends) if acks else []
         self._hand.remove(done)
         if self._buried is not None and sends:
             for message in [message for job in done for message in sends.get(job, ())]:
