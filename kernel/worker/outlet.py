@@ -172,17 +172,17 @@ class Outlet:
         self._settled(done)
 
     def _surely_held(self, batch: list[Job], monotonic: float) -> list[Job]:
-        """The jobs whose lease cannot run out before their settlement; the others are extended first or dropped."""
+        """Extend the leases that could run out before the settlement; the jobs of which none is known to be lost."""
         limit = monotonic + MARGIN
         near = [job for job in batch if job.held_until < limit and not job.acked and not job.lost]
         if near and isinstance(self._transport, Extends) and self._transport.features.lease is not None:
             self._hand.extend(near)
-        if any(job.lost for job in batch):
-            lost = [job for job in batch if job.lost]
-            log.warning("%d tasks were taken over by another worker: their outcome is dropped here", len(lost))
-            self._hand.remove(lost)
-            return [job for job in batch if not job.lost]
-        return batch
+        lost = [job for job in batch if job.lost]
+        if not lost:
+            return batch
+        log.warning("%d tasks were taken over by another worker: their outcome is dropped here", len(lost))
+        self._hand.remove(lost)
+        return [job for job in batch if not job.lost]
 
     def _record(self, batch: list[Job], now: float) -> list[tuple[Job, Entry | None]]:
         """Write what is to be kept; per job the record that decides, None where none is kept.
