@@ -21,7 +21,7 @@ from kernel.inquiry import StoredResults
 from kernel.native import allocate_lock
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
-from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Serializer, Transport
+from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
 from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, Results
 from kernel.steady import send_all
 from kernel.task import Declares, DeclaresBound, Task, default_name, shared
@@ -330,10 +330,6 @@ class Kernel:
     def as_completed(self, results: Iterable[AsyncResult[R]], timeout: float | None = None) -> Completed[R]:
         """Iterate over many results in the order in which they finish, with `for` or `async for`."""
         return Completed(results, self.results, timeout, self.clock.monotonic)
-
-    def serializer(self, name: str) -> Serializer:
-        """The serializer of this name; UnknownScheme when none is installed."""
-        return discovery.serializer(name)
 
 
 def current_app() -> Kernel:

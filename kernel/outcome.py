@@ -111,10 +111,14 @@ def decode_entry(value: bytes) -> Entry:
         raise DecodeError(f"damaged result record: {error}") from None
 
 
+def name_of(kind: type[BaseException]) -> str:
+    """The type of an exception as records name it: with its module, unless it is a builtin."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def describe(error: BaseException) -> Error:
     """An exception with its traceback as data. Never raises, whatever the exception's own `__str__` does."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = name_of(type(error))
     try:
         message = str(error)
     except BaseException as inner:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
-from kernel.errors import MissingExtra
 from kernel.native import Thread, original
 from kernel.pools.background import BackgroundLoop, value_of
 from kernel.pools.room import Room
@@ -115,19 +114,13 @@ class _EventletEvent:
 
 
 def gevent_pool(slots: int = 0) -> GreenPool:
-    """The pool on gevent; MissingExtra without it."""
-    try:
-        return GreenPool(GeventHub(), slots)
-    except ImportError as error:
-        raise MissingExtra(f"the gevent pool needs gevent: pip install 'kernelq[gevent]' ({error})") from error
+    """The pool on gevent; ImportError without it, of which discovery makes `MissingExtra`."""
+    return GreenPool(GeventHub(), slots)
 
 
 def eventlet_pool(slots: int = 0) -> GreenPool:
-    """The pool on eventlet; MissingExtra without it."""
-    try:
-        return GreenPool(EventletHub(), slots)
-    except ImportError as error:
-        raise MissingExtra(f"the eventlet pool needs eventlet: pip install 'kernelq[eventlet]' ({error})") from error
+    """The pool on eventlet; errors as for gevent."""
+    return GreenPool(EventletHub(), slots)
 
 
 class GreenPool:

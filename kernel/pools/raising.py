@@ -19,4 +19,5 @@ def raise_in(ident: int, error: BaseException, job: Any = None) -> bool:
     """
     ask = ctypes.pythonapi.PyThreadState_SetAsyncExc
     where, kind = ctypes.c_ulong(ident), ctypes.py_object(type(error))
-    return True if (job is None or job.interruptible) and ask(where, kind) == 1 else False  # noqa: SIM210 - see above
+    reached: bool = (job is None or job.interruptible) and ask(where, kind) == 1
+    return reached

@@ -27,6 +27,11 @@ class PoolFeatures:
     #: `submit` runs the jobs in place and returns when they have ended or the pool stops.
     inline: bool = False
 
+    @property
+    def ends_in_place(self) -> bool:
+        """Whether a job that waits can be ended while the process and the jobs beside it go on."""
+        return self.interrupts_waits and not self.inline
+
 
 class Job(Protocol):
     """What a pool may know of a job."""

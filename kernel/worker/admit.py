@@ -18,8 +18,8 @@ from kernel.envelope import (
     decode_carrier,
     encode_carrier,
 )
-from kernel.errors import ConfigError, DecodeError, NewerVersion, Unsupported
-from kernel.outcome import Again, Drop, Error, Failed
+from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, Unsupported
+from kernel.outcome import Again, Drop, Error, Failed, name_of
 from kernel.ports import Delivery, Outgoing, Serializer
 from kernel.task import Task
 from kernel.worker.job import Job
@@ -162,7 +162,7 @@ class Admit:
 
     def _dead(self, admission: Admission, delivery: Delivery, held_until: float, reason: str) -> None:
         job = self._blank(delivery, BLANK, held_until)
-        job.outcome = Failed(Error("kernel.errors.DecodeError", reason), "unprocessable", reason)
+        job.outcome = Failed(Error(name_of(DecodeError), reason), "unprocessable", reason)
         admission.ended.append(job)
 
     def _undecodable(
@@ -226,14 +226,14 @@ class Admit:
         admission.ended.append(job)
         if plan is not None and not readable:
             reason = f"codec {envelope.codec!r} is not accepted here: add it to accept= if you trust who sends it"
-            job.outcome = Failed(Error("kernel.errors.DecodeError", reason), "unprocessable", reason)
+            job.outcome = Failed(Error(name_of(DecodeError), reason), "unprocessable", reason)
             return
         since = envelope.extra.get(wire.UNKNOWN_SINCE, now)
         hops = envelope.extra.get(wire.HOP, 0)
         if now - since >= self._unknown_for:
             what = f"the task {envelope.task!r}" if plan is None else "what its fields of a later release mean"
             reason = f"no worker knew {what} for {self._unknown_for:g} s"
-            job.outcome = Failed(Error("kernel.errors.UnknownTask", reason), "unprocessable", reason)
+            job.outcome = Failed(Error(name_of(UnknownTask), reason), "unprocessable", reason)
         else:
             job.outcome = Again(now + _hop_wait(hops), hop=True, since=float(since))
 

@@ -165,9 +165,8 @@ class Housekeeper:
             log.error("task %s[%s] overran its hard limit", job.envelope.task, job.envelope.id)
             self._record(job)
             self._condemned[job] = now
-            features = self._pool.features
             error = HardTimeLimitExceeded(f"hard limit of {job.hard_limit:g} s")
-            if (features.native_async or features.green) and self._pool.interrupt(job, error):
+            if self._pool.features.ends_in_place and self._pool.interrupt(job, error):
                 return
         elif now - told_at < LAST_WORDS or job not in self._runner.active:
             return

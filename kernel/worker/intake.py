@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from kernel import envelope as wire
 from kernel.clock import Clock
 from kernel.config import Worker as Settings
-from kernel.errors import PortError, Unavailable
+from kernel.errors import PortError, Unavailable, WorkerLost
 from kernel.hooks import Hooks
 from kernel.native import Signal
-from kernel.outcome import Error, Failed
+from kernel.outcome import Error, Failed, name_of
 from kernel.policy import prefetch
 from kernel.ports import Delivery, Pool, Transport, Wakes
 from kernel.steady import Outage
@@ -205,7 +205,7 @@ class Intake:
             return True
         reason = f"started {starts} times and never seen to its end: it ends its worker, or asks to be requeued"
         log.error("task %s[%s] goes to the dead letters: %s", job.envelope.task, job.envelope.id, reason)
-        job.outcome = Failed(Error("kernel.errors.WorkerLost", reason), "failed", reason)
+        job.outcome = Failed(Error(name_of(WorkerLost), reason), "failed", reason)
         return False
 
     # -- giving back ---------------------------------------------------------------------------------------

@@ -131,8 +131,7 @@ class Worker:
     def _boot(self) -> bool:
         """Prepare tasks and queues; False when the worker was stopped while it waited for the transport."""
         plans = [plan for name in self.app.tasks if (plan := self.admit.plan(name))]
-        features = self.pool.features
-        killable = self._supervised or features.native_async or features.green
+        killable = self._supervised or self.pool.features.ends_in_place
         check_limits(plans, self.transport.features.lease_total, killable, self.settings.pool)
         queues = self.intake.queues
         outage = Outage("the transport", self._clock)

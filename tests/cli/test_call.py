@@ -16,6 +16,7 @@ from kernel.cli.main import cli
 from kernel.envelope import decode
 from kernel.outcome import Entry, Error, encode_entry
 from kernel.ports import Record
+from kernel.serializers.json_ import JsonSerializer
 
 Write = Callable[[str, str], Path]
 
@@ -127,7 +128,7 @@ def test_a_result_is_forgotten_after_it_was_shown(shop: Shop) -> None:
 
 
 def test_a_value_that_is_not_json(shop: Shop) -> None:
-    end(shop, "mine", Entry("SUCCESS", "json", shop.app.serializer("json").dumps({"a": (1, b"x")})))
+    end(shop, "mine", Entry("SUCCESS", "json", JsonSerializer().dumps({"a": (1, b"x")})))
     assert shop.run("result", "mine", "--json").exit_code == 0
     assert "{'a': (1, b'x')}" in shop.run("result", "mine").stdout
 
