@@ -115,8 +115,8 @@ class Running:
         """End what is left, the hard way if need be; returns the processes that should not have been there any more."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
-            # TERM may take the whole grace, which is as long as this waits; then QUIT, so that a supervisor is not killed
-            # for being patient, which would leave its processes over by our own doing.
+            # TERM may take the whole grace, longer than this waits; then QUIT, so that a supervisor is not killed for
+            # being patient, which would leave its processes over by our own doing.
             for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL):
                 self.process.send_signal(number)
                 try:
