@@ -35,7 +35,16 @@ GROUPS: Mapping[str, str] = MappingProxyType(
 )
 
 #: The extra that brings the client library of a scheme or pool, for all that need one; the one place that knows.
-EXTRAS: Mapping[str, str] = MappingProxyType({"gevent": "gevent", "eventlet": "eventlet"})
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {
+        "gevent": "gevent",
+        "eventlet": "eventlet",
+        **dict.fromkeys(("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"), "redis"),
+        **dict.fromkeys(("redis+cluster", "rediss+cluster", "valkey", "valkeys"), "redis"),
+        **dict.fromkeys(("amqp", "amqps"), "rabbitmq"),
+        **dict.fromkeys(("sqs", "sqs+http", "sqs+https"), "sqs"),
+    }
+)
 
 _OURS = "kernelq"
 

@@ -1,0 +1,1 @@
+"""Redis: transport, result store, coordination and schedule store."""

@@ -1,0 +1,153 @@
+"""A server program of the tests: started on first use, controlled by tests, ended with the session."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+#: Longest wait for a server to answer or to end; seconds. RabbitMQ needs ten on a busy machine.
+LONG = 60.0
+_PDEATHSIG = 1
+_pause = Event()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def program(*names: str, install: str) -> str:
+    """The path of a server program. Missing, it fails the test in CI and is a named skip elsewhere."""
+    for name in names:
+        found = shutil.which(name) or shutil.which(
+            name, path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin"
+        )
+        if found:
+            return found
+    reason = f"{names[0]} is not installed: {install}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _die_with_parent() -> None:
+    """A server outlives no session, however that ends (Linux; elsewhere only an orderly end stops it)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+
+
+class Server:
+    """One server; also the `ServiceControl` of the conformance suite."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[Path], Sequence[str]],
+        answers: Callable[[], bool],
+        *,
+        environment: Mapping[str, str] | None = None,
+        ended: Callable[[Path], None] = lambda directory: None,
+    ) -> None:
+        """`command` is given a directory of the server's own. `answers` says whether the server is ready (any exception
+        is a no); `ended` cleans up what a stop leaves running."""
+        self.name = name
+        self._command = command
+        self._answers = answers
+        self._environment = dict(environment or {})
+        self._ended = ended
+        self._process: subprocess.Popen[bytes] | None = None
+        self.directory = Path(tempfile.mkdtemp(prefix=f"kernel-test-{name}-"))
+        self.log = self.directory / "server.log"
+        atexit.register(self.close)
+
+    @property
+    def pid(self) -> int:
+        """The process, 0 when it does not run."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else 0
+
+    def start(self) -> None:
+        """Start it and wait until it answers. No error when it runs."""
+        if self.pid:
+            return
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(self.directory),
+                cwd=self.directory,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        deadline = time.monotonic() + LONG
+        while not self._is_ready():
+            said = self.log.read_text("utf-8", "replace")[-2000:]
+            assert self.pid, f"{self.name} ended while it was started:\n{said}"
+            assert time.monotonic() < deadline, f"{self.name} does not answer:\n{said}"
+            _pause.wait(0.02)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._answers()
+        except Exception:
+            return False
+
+    def stop(self) -> None:
+        """Stop it in the orderly way. No error when it does not run."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it, and all that it started, without any chance to save something."""
+        self._signal(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay, nothing answers."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+        try:
+            process.wait(LONG)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(LONG)
+        self._process = None
+        self._ended(self.directory)
+
+    def close(self) -> None:
+        """End it and remove its directory. Idempotent."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        atexit.unregister(self.close)
