@@ -1,0 +1,77 @@
+-- The keys of one queue, all below KEYS[n] = base:
+--   :0 ... :9   lists of ready messages by priority, the next one at the left
+--   :delayed    sorted set of nonce .. message by the millisecond at which it is due
+--   :leases     sorted set of receipts by the millisecond at which the lease ends
+--   :held       hash of receipt to message, for what is under lease
+--   :wake       list of at most one token, for which idle receivers wait
+--   :dedup:<k>  a key of a message that was stored, until its window is over
+-- A message is in exactly one of lists, delayed and held, because each script moves it in one step.
+
+local NONCE = 12    -- bytes before a delayed message, so that equal messages stay two
+local STEP = 1000   -- most messages moved by one call
+local SOON = 1000   -- milliseconds: what is due within these must be told to a waiting receiver
+
+local function milliseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function wake(base)
+  if redis.call('LLEN', base .. ':wake') == 0 then
+    redis.call('RPUSH', base .. ':wake', '1')
+  end
+end
+
+local function counted(message)
+  local deliveries = math.min(65535, struct.unpack('>H', message, 2) + 1)
+  return string.sub(message, 1, 1) .. struct.pack('>H', deliveries) .. string.sub(message, 4)
+end
+
+-- Store one message; false when its key was stored before.
+local function store(base, now, priority, due, key, window, nonce, message)
+  if key ~= '' and not redis.call('SET', base .. ':dedup:' .. key, '', 'NX', 'PX', window) then
+    return false
+  end
+  if due > now then
+    redis.call('ZADD', base .. ':delayed', due, nonce .. message)
+  else
+    redis.call('RPUSH', base .. ':' .. priority, message)
+  end
+  if due <= now + SOON then
+    wake(base)
+  end
+  return true
+end
+
+-- Make ready what is due, and what was lost with its lease: that goes to the front, counted.
+local function refresh(base, now)
+  local due = redis.call('ZRANGEBYSCORE', base .. ':delayed', '-inf', now, 'LIMIT', 0, STEP)
+  if #due > 0 then
+    redis.call('ZREM', base .. ':delayed', unpack(due))
+    for _, member in ipairs(due) do
+      local message = string.sub(member, NONCE + 1)
+      redis.call('RPUSH', base .. ':' .. string.byte(message), message)
+    end
+  end
+  local lost = redis.call('ZRANGEBYSCORE', base .. ':leases', '-inf', now, 'LIMIT', 0, STEP)
+  if #lost > 0 then
+    local messages = redis.call('HMGET', base .. ':held', unpack(lost))
+    redis.call('ZREM', base .. ':leases', unpack(lost))
+    redis.call('HDEL', base .. ':held', unpack(lost))
+    for i = #lost, 1, -1 do
+      redis.call('LPUSH', base .. ':' .. string.byte(messages[i]), counted(messages[i]))
+    end
+  end
+end
+
+-- The millisecond of the next message that becomes ready by itself; false when there is none.
+local function next_at(base)
+  local due = redis.call('ZRANGE', base .. ':delayed', 0, 0, 'WITHSCORES')
+  local ends = redis.call('ZRANGE', base .. ':leases', 0, 0, 'WITHSCORES')
+  local first = due[2] and tonumber(due[2])
+  local second = ends[2] and tonumber(ends[2])
+  if first and second then
+    return math.min(first, second)
+  end
+  return first or second or false
+end

@@ -1,0 +1,149 @@
+"""What a Redis URL says. One URL serves all four ports, so every port accepts every option.
+
+redis://[user:password@]host[:port][/database]            rediss:// with TLS; valkey:// and valkeys:// are the same
+redis+unix:///path/of/the.sock?database=1
+redis+sentinel://[user:password@]host[:port],host[:port]/service[/database]         rediss+sentinel://
+redis+cluster://[user:password@]host[:port],host[:port]                              rediss+cluster://
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from kernel.errors import ConfigError
+
+Kind = Literal["server", "unix", "sentinel", "cluster"]
+Address = tuple[str, int]
+
+#: Scheme to kind and whether it speaks TLS.
+_SCHEMES: dict[str, tuple[Kind, bool]] = {
+    "redis": ("server", False),
+    "rediss": ("server", True),
+    "valkey": ("server", False),
+    "valkeys": ("server", True),
+    "redis+unix": ("unix", False),
+    "redis+sentinel": ("sentinel", False),
+    "rediss+sentinel": ("sentinel", True),
+    "redis+cluster": ("cluster", False),
+    "rediss+cluster": ("cluster", True),
+}
+_SECONDS = ("lease", "timeout", "aging")
+_TEXTS = ("prefix", "database", "cafile", "certfile", "keyfile", "sentinel_user", "sentinel_password")
+KNOWN = (
+    "known are lease=seconds, timeout=seconds, aging=seconds, prefix=text, database=number, cafile=, certfile= and "
+    "keyfile=path, verify=yes|no, sentinel_user= and sentinel_password="
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A Redis and how to use it."""
+
+    kind: Kind = "server"
+    tls: bool = False
+    addresses: tuple[Address, ...] = (("localhost", 6379),)
+    #: Path of a Unix socket.
+    path: str = ""
+    #: Name of the master that Sentinel knows.
+    service: str = ""
+    database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sentinel_user: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    #: First part of every key.
+    prefix: str = "kernel"
+    #: Seconds for which a received message stays hidden.
+    lease: float = 60.0
+    #: Seconds to wait for an answer, or for a connection.
+    timeout: float = 5.0
+    #: Seconds of waiting that count as one level of priority.
+    aging: float = 30.0
+    cafile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    verify: bool = True
+
+    @property
+    def shown(self) -> str:
+        """How messages name it: without anything secret."""
+        return self.path or ",".join(f"{host}:{port}" for host, port in self.addresses)
+
+
+def parse(url: str) -> Location:
+    """Read a Redis URL; `ConfigError` names what is wrong with it, and never the password."""
+    parts = urlsplit(url)
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if parts.scheme not in _SCHEMES or parts.fragment:
+        raise ConfigError(f"{shown}: write redis://host:port/database")
+    kind, tls = _SCHEMES[parts.scheme]
+    options = _options(shown, parts.query)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    path = [unquote(part) for part in parts.path.split("/") if part]
+    service = ""
+    if kind == "unix":
+        if hosts or not path:
+            raise ConfigError(f"{shown}: write redis+unix:///path/of/the.sock")
+        path = []
+    elif kind == "sentinel":
+        if not path:
+            raise ConfigError(f"{shown}: name the service, as in redis+sentinel://host:26379/mymaster")
+        service = path.pop(0)
+    number = options.pop("database", "") or (path.pop(0) if path else "0")
+    if path or not number.isdigit() or (kind == "cluster" and number != "0"):
+        raise ConfigError(f"{shown}: the database is one number (a cluster has only 0)")
+    prefix = options.get("prefix", "")
+    if "{" in prefix or "}" in prefix:
+        raise ConfigError(f"{shown}: no braces in the prefix: they decide where a cluster puts a key")
+    return Location(
+        kind=kind,
+        tls=tls,
+        addresses=_addresses(shown, hosts, 26379 if kind == "sentinel" else 6379),
+        path=unquote(parts.path) if kind == "unix" else "",
+        service=service,
+        database=int(number),
+        username=unquote(username) or None,
+        password=unquote(password) or None,
+        prefix=prefix,
+        **options,
+    )
+
+
+def _options(shown: str, query: str) -> dict[str, Any]:
+    """What stands behind the question mark, checked."""
+    options: dict[str, Any] = {}
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        if key in _SECONDS:
+            options[key] = _positive(shown, key, text)
+        elif key in _TEXTS and text:
+            options[key] = text
+        elif key == "verify" and text in ("yes", "no"):
+            options[key] = text == "yes"
+        else:
+            raise ConfigError(f"{shown}: {key}=... is no option; {KNOWN}")
+    return options
+
+
+def _positive(shown: str, key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if 0 < value < math.inf:
+        return value
+    raise ConfigError(f"{shown}: {key} is a number of seconds above 0, not {text!r}")
+
+
+def _addresses(shown: str, hosts: str, port: int) -> tuple[Address, ...]:
+    found: list[Address] = []
+    for host in hosts.split(",") if hosts else ["localhost"]:
+        try:
+            parts = urlsplit(f"//{host}")
+            found.append((parts.hostname or "localhost", parts.port or port))
+        except ValueError:
+            raise ConfigError(f"{shown}: {host!r} is no host:port") from None
+    return tuple(found)

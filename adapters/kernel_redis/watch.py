@@ -1,0 +1,162 @@
+"""Waiting for records without polling: each record is published on the channel of its key when it is written."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from kernel.native import monotonic, original
+from kernel_redis import faults
+from kernel_redis.bell import Bell
+from kernel_redis.client import Client
+from kernel_redis.link import Link, Parts, readable
+
+_Local: Any = original("_thread", "_local")
+#: What a notice begins with; a record never does, because its first byte is 0 or 1.
+_NOTICES = (b"message", b"subscribe", b"unsubscribe")
+
+
+class Subscription:
+    """A connection that is told of some records, and what they are as far as it was told."""
+
+    __slots__ = ("__weakref__", "link", "records")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.records: dict[bytes, bytes | None] = {}
+
+    def heed(self, notice: Any) -> bool:
+        """Take note of a notice; False for an answer to a command, which is none."""
+        if not (isinstance(notice, list) and notice and notice[0] in _NOTICES):
+            return False
+        if notice[0] == b"message" and notice[1] in self.records:
+            self.records[notice[1]] = notice[2]
+        return True
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.link.close()
+
+
+class Watch:
+    """The records that somebody waits for. `wait` by one thread at a time, `rouse` and `close` by any.
+
+    A subscription stays from one wait to the next, so that asking for the same records again costs nothing. It is kept
+    by thread, for the reason that `Links` has.
+    """
+
+    def __init__(self, client: Client, fetch: Callable[[Sequence[str]], list[bytes | None]]) -> None:
+        """`fetch` reads records that may be on several nodes."""
+        self._client = client
+        self._fetch = fetch
+        self._bell = Bell()
+        self._local = _Local()
+        self._all: weakref.WeakSet[Subscription] = weakref.WeakSet()
+
+    def wait(self, names: Sequence[str], timeout: float) -> list[bytes | None]:
+        """The records, as soon as one is final, when roused, or after `timeout` seconds. `Unavailable`."""
+        until = monotonic() + timeout
+        wanted = [name.encode("utf-8", "surrogatepass") for name in names]
+        try:
+            watching = self._watching()
+            self._subscribe(watching, wanted)
+            records = watching.records
+            while not any(record is not None and record[0] == 1 for record in map(records.__getitem__, wanted)):
+                left = until - monotonic()
+                if left <= 0 or self._bell.rung:
+                    break
+                self._client.check()
+                if readable([watching.link], self._bell.fileno(), left)[0]:
+                    self._drain(watching)
+        except (RedisError, OSError) as error:
+            self._forget()
+            self._client.check()
+            self._client.forget()
+            raise faults.translate(error, self._client.location.shown, "no") from error
+        except BaseException:
+            self._forget()  # an answer may still be under way on it
+            raise
+        self._client.check()
+        if self._bell.rung:
+            self._bell.hush()
+        return [records[name] for name in wanted]
+
+    def rouse(self) -> None:
+        """End a wait, or the next one."""
+        self._bell.ring()
+
+    def close(self) -> None:
+        """End a wait and disconnect. Idempotent."""
+        self._bell.ring()
+        for watching in list(self._all):
+            watching.close()
+        self._bell.close()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _watching(self) -> Subscription:
+        self._client.check()
+        watching: Subscription | None = getattr(self._local, "watching", None)
+        if watching is None:
+            link = self._client.connect(self._client.address(""), 3)
+            link.connect()
+            watching = self._local.watching = Subscription(link)
+            self._all.add(watching)
+        else:
+            self._drain(watching)
+        return watching
+
+    def _forget(self) -> None:
+        watching: Subscription | None = getattr(self._local, "watching", None)
+        self._local.watching = None
+        if watching is not None:
+            watching.close()
+
+    def _subscribe(self, watching: Subscription, wanted: Sequence[bytes]) -> None:
+        """Be told of these records and of no others, and read those that are new, in this order: so none is missed.
+
+        What was final at the last wait is read anew, because it may have been deleted meanwhile.
+        """
+        records, link = watching.records, watching.link
+        asked = set(wanted)
+        gone = [name for name, record in records.items() if name not in asked or (record or b"\0")[0] == 1]
+        for name in gone:
+            del records[name]
+        new = [name for name in dict.fromkeys(wanted) if name not in records]
+        records.update(dict.fromkeys(new))
+        commands: list[Parts] = [("UNSUBSCRIBE", *gone)] if gone else []
+        if new:
+            commands.append(("SUBSCRIBE", *new))
+            if self._client.spans:
+                commands.append(("MGET", *new))
+        if not commands:
+            return
+        link.send(commands)
+        if new and not self._client.spans:
+            self._await_notices(watching, len(gone) + len(new))
+            found = self._fetch([name.decode("utf-8", "surrogatepass") for name in new])
+        elif new:
+            while watching.heed(answer := link.read_any()):
+                pass
+            found = answer
+        else:
+            self._await_notices(watching, len(gone))
+            return
+        for name, record in zip(new, found, strict=True):
+            # A record that was published meanwhile is as new as what was read, or newer.
+            if records[name] is None:
+                records[name] = record
+
+    def _await_notices(self, watching: Subscription, count: int) -> None:
+        """Read until so many subscriptions and their ends are confirmed."""
+        while count:
+            notice = watching.link.read_any()
+            watching.heed(notice)
+            count -= notice[0] != b"message"
+
+    def _drain(self, watching: Subscription) -> None:
+        while watching.link.has_data():
+            watching.heed(watching.link.read_any())
