@@ -37,6 +37,7 @@ class MemoryResults:
             max_batch=limits.max_batch,
         )
         self._waiting: set[Signal] = set()
+        self._roused = False
         self._state = "new"
 
     @classmethod
@@ -122,11 +123,18 @@ class MemoryResults:
                 with self._space.lock:
                     found = [self._space.records.get(key, now) for key in keys]
                 remaining = ends - monotonic()
-                if remaining <= 0 or any(record is not None and record.final for record in found):
+                if remaining <= 0 or self._roused or any(record is not None and record.final for record in found):
                     return [None if record is None else record.value for record in found]
                 signal.wait(remaining)
         finally:
+            self._roused = False
             self._unwatch(keys, signal)
+
+    def rouse(self) -> None:
+        """End a blocked `wait`, or the next one."""
+        self._roused = True
+        for signal in list(self._waiting):
+            signal.set()
 
     def _check(self, size: int) -> None:
         if self._state != "open":

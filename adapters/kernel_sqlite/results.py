@@ -53,6 +53,7 @@ class SqliteResults:
         self._database = Database(location)
         self._room = WaitingRoom(self._database.path)
         self._bell = Bell()
+        self._roused = False
         self._features = StoreFeatures(
             survives="power" if location.synchronous == "full" else "service",
             max_value=MAX_VALUE,
@@ -114,10 +115,20 @@ class SqliteResults:
 
         def look() -> float | None:
             values[:], final = self._get(keys)
-            return None if final else LOOK_FOR
+            return None if final or self._roused else LOOK_FOR
 
         self._room.watch([result_topic(key) for key in keys], timeout, self._bell, look)
+        if self._roused:
+            self._roused = False
+            self._bell.hush()
         return values
+
+    def rouse(self) -> None:
+        """End a blocked `wait`, or the next one."""
+        # Twice, as in `SqliteTransport.wake`: a bell that rings when its note was taken already would never be hushed.
+        self._roused = True
+        self._bell.ring()
+        self._roused = True
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class StoreFeatures:
     ttl: bool = True
     #: The comparison of ranks and the write are one atomic step.
     guarded: bool = False
-    #: `wait` exists: a reader is told of a final record without polling.
+    #: `wait` and `rouse` exist: a reader is told of a final record without polling.
     wait: bool = False
     #: Most records in one call.
     max_batch: int = 1000

@@ -40,7 +40,7 @@ def outranked(final: bool, rank: Rank, standing_final: bool, standing_rank: Rank
 
 
 class ResultStore(Protocol):
-    """Five methods, `open` and `close` among them; `wait` is optional."""
+    """Five methods, `open` and `close` among them; those of `Waits` are optional."""
 
     @property
     def features(self) -> StoreFeatures:
@@ -72,4 +72,13 @@ class Waits(Protocol):
     """Present exactly when `StoreFeatures.wait`."""
 
     def wait(self, keys: Sequence[str], timeout: float) -> list[bytes | None]:
-        """As `get`, but returns only when at least one key has a *final* record, or after `timeout` seconds."""
+        """As `get`, but returns only when at least one key has a *final* record, when it is roused, or after `timeout`
+        seconds (0.0 only looks), with what is there then. By one thread at a time, as `receive`; every other method
+        by any thread meanwhile. `close` ends it with `Unavailable`."""
+
+    def rouse(self) -> None:
+        """End a blocked `wait` of this store, or the next one if none is blocked.
+
+        Several before one `wait` are one. Any thread, also that of an event loop: it never blocks, asks the service
+        nothing and never raises; on a store that is not open it does nothing.
+        """

@@ -100,6 +100,64 @@ class WaitsForAnything(MemoryResults):
         return self.get(keys)
 
 
+class ClosesUnheard(MemoryResults):
+    caught_by = "test_close_ends_a_blocked_wait"
+
+    def close(self) -> None:
+        self._state = "closed"
+
+
+class DeafToRouse(MemoryResults):
+    caught_by = "test_rouse_ends_a_blocked_wait"
+
+    def rouse(self) -> None:
+        pass
+
+
+class ForgetsEarlyRouse(MemoryResults):
+    """Rouses only who waits already: a question that comes just before the wait is not heard for its whole length."""
+
+    caught_by = "test_rouse_is_remembered_once"
+
+    def wait(self, keys: Sequence[str], timeout: float) -> list[bytes | None]:
+        self._roused = False
+        return super().wait(keys, timeout)
+
+
+class RousedForEver(MemoryResults):
+    caught_by = "test_rouse_is_remembered_once"
+    once = False
+
+    def rouse(self) -> None:
+        self.once = True
+        super().rouse()
+
+    def wait(self, keys: Sequence[str], timeout: float) -> list[bytes | None]:
+        self._roused = self.once
+        return super().wait(keys, timeout)
+
+
+class RousesAll(MemoryResults):
+    caught_by = "test_rouse_reaches_its_own_store_only"
+    everybody: set[MemoryResults] = set()
+
+    def open(self) -> None:
+        super().open()
+        self.everybody.add(self)
+
+    def rouse(self) -> None:
+        for store in self.everybody:
+            MemoryResults.rouse(store)
+
+
+class RouseMindsTheState(MemoryResults):
+    caught_by = "test_rouse_never_raises"
+
+    def rouse(self) -> None:
+        self._check(0)
+        super().rouse()
+
+
 class PutsByKey(MemoryResults):
     caught_by = "test_a_batch_is_written_in_order"
 
@@ -318,7 +376,8 @@ class AlwaysWantsMore(ThreadPool):
         return self.slots + buffer
 
 
-RESULTS = MemoryResults.__subclasses__()
+#: Other test files subclass it too, and none of theirs is a mutant.
+RESULTS = [kind for kind in MemoryResults.__subclasses__() if hasattr(kind, "caught_by")]
 COORDINATION = MemoryCoordination.__subclasses__()
 SCHEDULES = MemorySchedules.__subclasses__()
 SERIALIZERS = JsonSerializer.__subclasses__()

@@ -11,11 +11,12 @@ import pytest
 from kernel_memory import MemoryResults
 from kernel_memory.options import Limits
 
-from kernel import inquiry, steady
+from kernel import desk, inquiry, steady
 from kernel.clock import FakeClock
 from kernel.discovery import serializer
 from kernel.errors import DecodeError, Rejected, Unavailable
 from kernel.inquiry import StoredResults
+from kernel.native import Signal
 from kernel.outcome import Entry, State, encode_entry
 from kernel.ports import Record
 
@@ -69,6 +70,20 @@ def states(entries: list[Entry | None]) -> list[str | None]:
 def store(request: pytest.FixtureRequest) -> Store:
     """A store that tells by itself when a task has ended, and one that must be asked again and again."""
     return Store(mask=() if request.param == "tells" else ("wait",))
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Released whenever somebody is about to wait for a record."""
+    waits = threading.Semaphore(0)
+
+    class Spy(Signal):
+        def wait(self, timeout: float) -> bool:
+            waits.release()
+            return super().wait(timeout)
+
+    monkeypatch.setattr("kernel_memory.results.Signal", Spy)
+    return waits
 
 
 # -- at once -----------------------------------------------------------------------------------------------
@@ -243,9 +258,12 @@ def test_a_coroutine_that_gave_up_is_not_asked_for_any_more(store: Store) -> Non
         await asyncio.to_thread(store.looked.wait, LONG)
         gone.cancel()
         await asyncio.wait([gone])
-        await asyncio.to_thread(_turn, store, 1)
+        # The next look still has it; the one after that has not.
+        for _ in range(2):
+            await results.aawait_any(["d"], 0.001)
         store.end("c")
         await stays
+        assert store.asked[-1] == 1
 
     run(main)
 
@@ -257,7 +275,7 @@ def test_a_loop_that_is_closed_is_not_waited_for(store: Store) -> None:
 
     async def leave() -> None:
         """What `aawait_any` does, without a task that would complain of its end."""
-        results._desk._inbox.put(inquiry._Question(["never"], None, loop))
+        results._desk._put(desk.OfCoroutine(["never"], None, loop))
 
     loop.run_until_complete(leave())
     loop.close()
@@ -265,20 +283,111 @@ def test_a_loop_that_is_closed_is_not_waited_for(store: Store) -> None:
     async def main() -> None:
         store.end("a")
         assert states(await results.aawait_any(["a"], LONG)) == ["SUCCESS"]
-        store.end("b")
         (task,) = await _started(results.aawait_any(["c"], None))
-        await asyncio.to_thread(_turn, store, 1)
         store.end("c")
         await task
+        assert store.asked[-1] == 1
 
     run(main)
 
 
-def _turn(store: Store, size: int) -> None:
-    """Wait until the store is asked for so many keys at once."""
-    for _ in range(1000):
-        store.looked.clear()
-        assert store.looked.wait(LONG)
-        if store.asked[-1] == size:
-            return
-    raise AssertionError(f"never asked for {size}: {store.asked[-10:]}")
+# -- no polling --------------------------------------------------------------------------------------------
+
+
+def test_who_waits_in_a_store_that_tells_asks_once_per_news(blocked: threading.Semaphore) -> None:
+    """However long it takes: a look is made for a new question and for news, and for nothing else."""
+    store = Store()
+    results = results_of(store)
+
+    async def main() -> None:
+        first, second = await _started(results.aawait_any(["a"], None), results.aawait_any(["b"], LONG))
+        await asyncio.to_thread(blocked.acquire)
+        while len(store.asked) < 2 and store.asked[-1] < 2:  # the second came before or after the first look
+            await asyncio.to_thread(blocked.acquire)
+        before = len(store.asked)
+        store.end("a")
+        await first
+        await asyncio.to_thread(blocked.acquire)
+        assert len(store.asked) - before <= 1
+        store.end("b")
+        await second
+        assert len(store.asked) - before <= 1
+
+    run(main)
+
+
+def test_a_new_question_ends_the_wait_of_all_at_once(blocked: threading.Semaphore) -> None:
+    store = Store()
+    results = results_of(store)
+    store.end("there")
+
+    async def main() -> None:
+        (waits,) = await _started(results.aawait_any(["never"], None))
+        await asyncio.to_thread(blocked.acquire)
+        assert states(await asyncio.wait_for(results.aawait_any(["there"], None), LONG)) == ["SUCCESS"]
+        assert not waits.done()
+        waits.cancel()
+
+    run(main)
+
+
+def test_a_thread_waits_by_itself_while_it_is_alone() -> None:
+    store = Store()
+    store.end("a")
+    results_of(store).await_any(["a"], LONG)
+    assert store.threads == {threading.get_ident()}
+
+
+def test_threads_and_coroutines_share_one_wait(blocked: threading.Semaphore) -> None:
+    """The thread that waits alone makes room when others come, and each of them has its own answer."""
+    store = Store()
+    results = results_of(store)
+    answers: dict[str, list[str | None]] = {}
+
+    def ask(id: str) -> None:
+        answers[id] = states(results.await_any([id], None))
+
+    threads = [threading.Thread(target=ask, args=(id,)) for id in "abc"]
+    threads[0].start()
+    assert blocked.acquire(timeout=LONG)
+    for thread in threads[1:]:
+        thread.start()
+
+    async def main() -> None:
+        (task,) = await _started(results.aawait_any(["d"], None))
+        while store.asked[-1] != 4:
+            await asyncio.to_thread(blocked.acquire, timeout=LONG)
+        store.end(*"abcd")
+        await task
+
+    run(main)
+    for thread in threads:
+        thread.join(LONG)
+    assert answers == {id: ["SUCCESS"] for id in "abc"}
+
+
+def test_an_interrupted_wait_leaves_its_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    results = results_of(store)
+    store.fail = [KeyboardInterrupt()]  # type: ignore[list-item]  # as a signal handler raises it
+    with pytest.raises(KeyboardInterrupt):
+        results.await_any(["a"], None)
+    store.end("a")
+    assert states(results.await_any(["a"], LONG)) == ["SUCCESS"]
+    assert store.threads == {threading.get_ident()}
+
+
+def test_the_thread_ends_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "IDLE_FOR", 0.01)
+    store = Store()
+    store.end("a")
+    results = results_of(store)
+
+    async def main() -> None:
+        for _ in range(3):
+            await results.aawait_any(["a"], LONG)
+            thread = results._desk._thread
+            assert thread is None or await asyncio.to_thread(thread.join, LONG)
+            assert results._desk._thread is None
+
+    run(main)

@@ -13,7 +13,7 @@ from kernel_conformance.clause import Ability
 
 
 class FullStore(ResultStore, Waits, Protocol):
-    """A store with the optional method, so that tests can name it."""
+    """A store with the optional methods, so that tests can name it."""
 
 
 class StoreBench(Bench[FullStore]):
@@ -35,7 +35,7 @@ class StoreBench(Bench[FullStore]):
 
 
 def _wait_absent(bench: StoreBench) -> None:
-    if getattr(bench.first, "wait", None) is not None:
+    if getattr(bench.first, "wait", None) is not None:  # a class whose features vary may have it: then it refuses
         with pytest.raises(Unsupported):
             bench.first.wait(["k"], 0.0)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kernel.ports import Record
 from kernel_conformance.clause import claims
-from kernel_conformance.results.bench import GUARDED, TTL, WAIT, FullStore, StoreBench
+from kernel_conformance.results.bench import GUARDED, TTL, FullStore, StoreBench
 
 
 def test_the_first_final_wins(bench: StoreBench) -> None:
@@ -176,43 +176,3 @@ def test_zero_keeps_for_ever(bench: StoreBench) -> None:
     bench.put(b"x", ttl=0.0)
     bench.pass_time(1e9 if bench.tuning.clock else 0.2)
     assert bench.get() == b"x"
-
-
-@claims(WAIT)
-def test_wait_returns_with_a_final_record(bench: StoreBench) -> None:
-    """R-WAIT-1: `wait` returns soon after a final record of one of its keys was written, by any adapter.
-
-    Fix: subscribe first, look second, then block.
-    """
-    second = bench.open()
-    call = bench.blocked(lambda: second.wait(["a", "b"], 30.0))
-    bench.put(b"done", key="b")
-    assert call.result(bench.tuning.patience) == [None, b"done"]
-    assert call.lasted <= 1.0 + bench.tuning.slack
-
-
-@claims(WAIT)
-def test_wait_is_for_final_records(bench: StoreBench) -> None:
-    """R-WAIT-2: a record that is not final does not end `wait`; a final one that is there already does at once.
-
-    Fix: tell readers of final records only, and look before blocking.
-    """
-    call = bench.blocked(lambda: bench.first.wait(["a"], 30.0))
-    bench.put(b"started", key="a", final=False)
-    assert not call.ended(0.1)
-    bench.put(b"done", key="a")
-    assert call.result(bench.tuning.patience) == [b"done"]
-    there = bench.call(lambda: bench.first.wait(["x", "a"], 30.0))
-    assert there.result(bench.tuning.patience) == [None, b"done"]
-
-
-@claims(WAIT)
-def test_wait_keeps_its_timeout(bench: StoreBench) -> None:
-    """R-WAIT-3: after `timeout` seconds `wait` returns what is there, final or not.
-
-    Fix: measure by the monotonic clock; a timeout is no error.
-    """
-    bench.put(b"started", key="a", final=False)
-    call = bench.call(lambda: bench.first.wait(["a", "b"], 0.2))
-    assert call.result(bench.tuning.patience) == [b"started", None]
-    assert 0.18 <= call.lasted <= 0.3 + bench.tuning.slack

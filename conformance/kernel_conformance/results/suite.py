@@ -6,12 +6,12 @@ from typing import Any, cast
 
 from kernel.ports import ResultStore
 from kernel_conformance.bench import Tuning
-from kernel_conformance.results import lifecycle, ranking
+from kernel_conformance.results import lifecycle, ranking, waiting
 from kernel_conformance.results.bench import StoreBench
 from kernel_conformance.suite import Suite, assembled
 
 
-@assembled("results", lifecycle, ranking)
+@assembled("results", lifecycle, ranking, waiting)
 class ResultStoreConformance(Suite[StoreBench]):
     """Subclass it as `Test...`, define `make(namespace)`, and run pytest."""
 
