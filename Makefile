@@ -14,10 +14,10 @@ export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench setup format lint types imports docs perf clean
+.PHONY: help demo test check bench bench-peers setup format lint types imports docs perf clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 demo: $(SETUP)  ## see it work: two worker processes hash a tree (ARGS=--kill: one of them is killed)
 	$(BIN)kernel demo $(ARGS)
@@ -29,6 +29,9 @@ check: lint types imports  ## format, lint, types, import contracts
 
 bench: $(SETUP)  ## measure this machine
 	$(BIN)python -m bench $(ARGS)
+
+bench-peers: $(SETUP)  ## measure Celery, dramatiq, taskiq, RQ and huey beside it (25 minutes; ARGS=--quick: 7)
+	$(BIN)python -m bench.peers $(ARGS)
 
 setup: $(SETUP)  ## make the .venv and install everything into it
 

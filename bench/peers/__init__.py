@@ -1,0 +1,1 @@
+"""kernel against its peers: `python -m bench.peers --help`."""

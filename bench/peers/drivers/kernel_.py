@@ -1,0 +1,172 @@
+"""kernel, and a bare loop that makes the same port calls and has nothing of kernel around them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+
+import marks
+from marks import ORDER
+from side import Side, Variant, main, timed
+
+from kernel import Kernel, discovery
+from kernel.envelope import Envelope, decode, encode
+from kernel.ids import new_id
+from kernel.ports import Delivery, Outgoing, Record, ResultStore, Transport, Waits
+
+#: Messages per port call of the bare loop: as many as a worker of kernel fetches at most.
+BATCH = 1000
+#: Seconds for which results are kept: kernel's default.
+TTL = 86400.0
+
+_LATE = "at least once: acknowledged after the run, lease fenced"
+VARIANTS = {
+    "worker": Variant(
+        "`kernel worker --processes 2 --pool solo --log-level warning`, else defaults",
+        _LATE,
+        [
+            [
+                *("{bin}/kernel", "worker", "kernel_:app", "--processes", "2", "--pool", "solo"),
+                *("--log-level", "warning"),
+            ]
+        ],
+        "`send_many`",
+        pace=(80_000, 50_000),
+        sends=(5000, 120_000),
+    ),
+    "ports": Variant(
+        "two processes; the port calls of kernel's adapters in batches of 1,000, nothing of kernel around them",
+        _LATE,
+        [["{bin}/python", "{driver}", "serve"]] * 2,
+        "`Transport.send` of 1,000",
+        pace=(120_000, 80_000),
+        sends=(6000, 120_000),
+    ),
+}
+
+app = Kernel("peers", transport=ORDER.broker, results=ORDER.results)
+noop = app.task(name="noop", ignore_result=not ORDER.kept)(marks.noop)
+burn = app.task(name="burn", ignore_result=not ORDER.kept)(marks.burn)
+TASK = {"noop": noop, "burn": burn}[ORDER.task]
+
+
+class KernelSide:
+    """The client of kernel."""
+
+    def open(self) -> None:
+        """Nothing: the first call opens the ports."""
+
+    def send(self, numbers: Iterable[int]) -> None:
+        """`delay`."""
+        for number in numbers:
+            TASK.delay(number)
+
+    def send_many(self, numbers: Iterable[int]) -> None:
+        """`send_many`."""
+        app.send_many(TASK, ((number,) for number in numbers))
+
+    def round_trips(self, numbers: Iterable[int]) -> list[float]:
+        """`delay(...).get()`."""
+
+        def call(number: int) -> object:
+            return TASK.delay(number).get(timeout=10)
+
+        return timed(call, numbers)
+
+    def close(self) -> None:
+        """Close the ports."""
+        app.close()
+
+    def serve(self) -> None:
+        """Its own command does that."""
+        raise NotImplementedError
+
+
+class PortsSide:
+    """A minimal program on kernel's adapters: the limit that they set."""
+
+    def __init__(self) -> None:
+        self.transport: Transport = discovery.transport(ORDER.broker)
+        self.store: ResultStore | None = discovery.results(ORDER.results) if ORDER.kept else None
+
+    def open(self) -> None:
+        """Open the ports."""
+        self.transport.open()
+        self.transport.declare(["default"])
+        if self.store is not None:
+            self.store.open()
+
+    def send(self, numbers: Iterable[int]) -> None:
+        """One message per call."""
+        for number in numbers:
+            self.transport.send([self._message(number)])
+
+    def send_many(self, numbers: Iterable[int]) -> None:
+        """A thousand messages per call."""
+        batch: list[Outgoing] = []
+        for number in numbers:
+            batch.append(self._message(number))
+            if len(batch) == BATCH:
+                self.transport.send(batch)
+                batch = []
+        if batch:
+            self.transport.send(batch)
+
+    @staticmethod
+    def _message(number: int, key: str = "") -> Outgoing:
+        """An id, a name, JSON arguments."""
+        body = json.dumps([[number], {}]).encode()
+        return Outgoing("default", encode(Envelope(key or new_id(), ORDER.task, body, "json", 0, 0, time.time())))
+
+    def round_trips(self, numbers: Iterable[int]) -> list[float]:
+        """Send, and wait for the record."""
+        store = self.store
+        assert store is not None
+
+        def call(number: int) -> None:
+            key = new_id()
+            self.transport.send([self._message(number, key)])
+            if isinstance(store, Waits):
+                found = store.wait([key], 10.0)[0]
+            else:
+                found = None
+                while found is None:
+                    found = store.get([key])[0]
+            assert found is not None
+            assert json.loads(found) == number
+
+        return timed(call, numbers)
+
+    def close(self) -> None:
+        """Close the ports."""
+        self.transport.close()
+        if self.store is not None:
+            self.store.close()
+
+    def serve(self) -> None:
+        """Receive, decode, run, store, acknowledge: the same calls in the same order as a worker."""
+        self.open()
+        tasks: dict[str, Callable[[int], int]] = {"noop": marks.noop, "burn": marks.burn}
+        while True:
+            deliveries = self.transport.receive(["default"], BATCH, 1.0)
+            if deliveries:
+                self._run(tasks, deliveries)
+
+    def _run(self, tasks: dict[str, Callable[[int], int]], deliveries: list[Delivery]) -> None:
+        loads, dumps, store = json.loads, json.dumps, self.store
+        records = []
+        for delivery in deliveries:
+            call = decode(delivery.payload)
+            args, kwargs = loads(call.body)
+            value = tasks[call.task](*args, **kwargs)
+            if store is not None:
+                records.append(Record(call.id, dumps(value).encode(), True, (0, 0, 0)))
+        if store is not None:
+            store.put(records, TTL)
+        self.transport.ack(deliveries)
+
+
+if __name__ == "__main__":
+    side: Side = PortsSide() if ORDER.variant == "ports" else KernelSide()
+    main(side, VARIANTS, ["kernelq", "redis", "pika"])

@@ -1,0 +1,41 @@
+"""Tasks per second of two processes: the queue is filled first, then the workers start."""
+
+from __future__ import annotations
+
+from bench.peers.workloads.trial import LEAD, Trial
+
+
+def kept(trial: Trial) -> dict[str, float]:
+    """No-op tasks, results kept."""
+    return _filled(trial, True)
+
+
+def ignored(trial: Trial) -> dict[str, float]:
+    """No-op tasks, no results."""
+    return _filled(trial, False)
+
+
+def _filled(trial: Trial, results: bool) -> dict[str, float]:
+    tasks = _rounded(trial.pace(results) * trial.seconds)
+    with trial.run(tasks, results) as run:
+        run.client("send_many")
+        run.start()
+        measured = run.span(int(tasks * LEAD), tasks)
+        return {**measured, **run.verify(), "of": tasks}
+
+
+def computing(trial: Trial) -> dict[str, float]:
+    """Tasks that compute for two milliseconds, results kept."""
+    fastest = 1000.0
+    tasks = _rounded(min(trial.pace(True), fastest) * trial.seconds)
+    with trial.run(tasks, True, "burn") as run:
+        run.client("send_many")
+        run.start()
+        measured = run.span(int(tasks * LEAD), tasks)
+        return {**measured, **run.verify(), "of": tasks}
+
+
+def _rounded(number: float) -> int:
+    """To two digits, so that tables are easy to read."""
+    digits = 10 ** max(0, len(str(int(number))) - 2)
+    return max(100, int(number / digits) * digits)
