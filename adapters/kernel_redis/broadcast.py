@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
-
-from redis.exceptions import RedisError
 
 from kernel.native import monotonic
 from kernel_redis import faults
 from kernel_redis.client import Client
 from kernel_redis.keys import Keys
-from kernel_redis.link import Link, readable
+from kernel_redis.link import Link, checked, readable
 
 
 class Channels:
@@ -65,10 +62,10 @@ class RedisInbox:
                 if not readable([link], -1, max(0.0, until - monotonic()))[0]:
                     break
                 while link.has_data():
-                    kind, _, payload = _checked(link.read())
+                    kind, _, payload = checked(link.read())
                     if kind == b"message":
                         found.append(payload)
-            except (RedisError, OSError) as error:
+            except faults.FAULTS as error:
                 if self._link is not None:  # else `close` ended this wait
                     self._drop()
                     raise faults.translate(error, self._client.location.shown, "no") from error
@@ -84,8 +81,8 @@ class RedisInbox:
             try:
                 link = self._client.connect(self._client.address(self._channel), 2)
                 link.connect()
-                _checked(link.call("SUBSCRIBE", self._channel))
-            except (RedisError, OSError) as error:
+                checked(link.call("SUBSCRIBE", self._channel))
+            except faults.FAULTS as error:
                 raise faults.translate(error, self._client.location.shown, "no") from error
             self._link = link
         return self._link
@@ -94,9 +91,3 @@ class RedisInbox:
         link, self._link = self._link, None
         if link is not None:
             link.close()
-
-
-def _checked(answer: Any) -> Any:
-    if isinstance(answer, RedisError):
-        raise answer
-    return answer

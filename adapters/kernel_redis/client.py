@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
-
 from kernel.errors import ConfigError, PortError, Unavailable
 from kernel_redis import faults
+from kernel_redis.faults import FAULTS, Refused
 from kernel_redis.link import Link, Parts, connector
 from kernel_redis.links import Links
 from kernel_redis.nodes import Fixed, nodes_of
@@ -47,7 +46,7 @@ class Client:
         try:
             with self.lend(self.address("")) as link:
                 return examined(link, self.location)
-        except (RedisError, OSError, PortError, ConfigError) as error:
+        except (*FAULTS, PortError, ConfigError) as error:
             raise faults.translate_opening(error, self.location.shown) from error
 
     def close(self) -> None:
@@ -62,12 +61,17 @@ class Client:
 
     def one(self, key: str, *parts: Any) -> Any:
         """Run one command; its answer, or its error raised."""
-        return checked(self.many([(key, parts)])[0])
+        answer = self.many([(key, parts)])[0]
+        if isinstance(answer, PortError):
+            raise answer
+        return answer
 
     def many(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one round trip (on a cluster: one for each node); per command its answer or a `PortError`."""
         self.check()
         answers = self._round(commands)
+        if not any(isinstance(answer, Exception) for answer in answers):
+            return answers
         again = {at: fresh for at, answer in enumerate(answers) if (fresh := self._again(commands[at], answer))}
         if again:
             for at, answer in zip(again, self._round(list(again.values())), strict=True):
@@ -75,7 +79,7 @@ class Client:
         return [self._told(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
     def address(self, key: str) -> Address:
-        """The server of a key. Errors of redis-py, or `Unavailable`."""
+        """The server of a key. `FAULTS`, or `Unavailable`."""
         return self._fixed or self._nodes.of(key)
 
     def lend(self, address: Address) -> Loan:
@@ -90,7 +94,7 @@ class Client:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _round(self, commands: Sequence[Command]) -> list[Any]:
-        """Errors are redis-py's, or of the ports."""
+        """Errors are a `Refused`, or of the ports."""
         if self._fixed is not None:
             return self._exchange(self._fixed, [parts for _, parts in commands])
         answers: list[Any] = [None] * len(commands)
@@ -98,7 +102,7 @@ class Client:
         for at, (key, _) in enumerate(commands):
             try:
                 by_node.setdefault(self._nodes.of(key), []).append(at)
-            except (RedisError, OSError, PortError) as error:
+            except (*FAULTS, PortError) as error:
                 answers[at] = error
         for address, indexes in by_node.items():
             found = self._exchange(address, [commands[at][1] for at in indexes])
@@ -118,7 +122,7 @@ class Client:
                 return answers
         except PortError as error:
             failure: Exception = error
-        except (RedisError, OSError) as error:
+        except FAULTS as error:
             self.forget()
             failure = faults.translate(error, self.location.shown, "unknown" if sent else "no")
         # What was answered before the connection was lost has been done.
@@ -126,15 +130,15 @@ class Client:
 
     def _again(self, command: Command, answer: Any) -> Command | None:
         """A command that the server refused without having done anything, in the form that it will take."""
-        if isinstance(answer, NoScriptError):
+        if isinstance(answer, Refused) and answer.word == "NOSCRIPT":
             return command[0], in_full(command[1])
-        if isinstance(answer, ResponseError) and not self.spans and faults.first_word(answer) == "MOVED":
+        if isinstance(answer, Refused) and not self.spans and answer.word == "MOVED":
             self._nodes.forget()
             return command
         return None
 
     def _told(self, error: Exception) -> PortError:
-        if isinstance(error, ReadOnlyError):
+        if isinstance(error, Refused) and error.word == "READONLY":
             self.forget()
         return faults.translate(error, self.location.shown, "no")
 

@@ -1,4 +1,4 @@
-"""What an exception of redis-py means to the kernel."""
+"""What can go wrong with a Redis, and what it means to the kernel."""
 
 from __future__ import annotations
 
@@ -6,8 +6,24 @@ from redis import exceptions as redis
 
 from kernel.errors import ConfigError, KernelError, PortError, Rejected, Sent, Unavailable
 
-#: First word of an error of the server after which the same call may work later, and what to say of it. The words
-#: are those of the Redis protocol; https://redis.io/docs/latest/develop/reference/protocol-spec (simple errors).
+
+class Lost(Exception):
+    """The connection, or what it said, is of no use any more."""
+
+
+class Refused(Exception):
+    """An error that the server answered; it did nothing."""
+
+    @property
+    def word(self) -> str:
+        """Its code: the first word, as in the Redis protocol (simple errors)."""
+        return str(self).partition(" ")[0]
+
+
+#: What the calls of this package may raise.
+FAULTS = (Lost, Refused, redis.RedisError, OSError)
+
+#: Code of an error after which the same call may work later, and what to say of it.
 _LATER = {
     "LOADING": "it is still loading its data",
     "READONLY": "it is a read-only replica: a failover is under way, or the URL names the wrong server",
@@ -22,31 +38,27 @@ _LATER = {
     "ASK": "the cluster is moving these keys",
     "UNBLOCKED": "the call was ended by a change of roles",
 }
+#: Codes of a login that failed. Later: the password may be changed at both ends while a worker runs.
+_LOGIN = ("NOAUTH", "WRONGPASS")
 
 
-def first_word(error: BaseException) -> str:
-    """The code of a server's error. redis-py takes it off the message of those that it knows."""
-    if isinstance(error, redis.BusyLoadingError):
-        return "LOADING"
-    if isinstance(error, redis.ReadOnlyError):
-        return "READONLY"
-    if isinstance(error, redis.OutOfMemoryError):
-        return "OOM"
-    return str(error).partition(" ")[0]
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is gone, rather than a call refused."""
+    return not isinstance(error, (Refused, redis.ResponseError))
 
 
-def translate(error: BaseException, where: str, sent: Sent = "unknown") -> PortError:
+def translate(error: BaseException, where: str, sent: Sent) -> PortError:
     """The port's error for one that a call raised; `sent` is what holds when the connection was lost."""
     if isinstance(error, PortError):
         return error
-    word = first_word(error)
+    word = _word(error)
     if word in _LATER:
         return Unavailable(f"Redis at {where}: {_LATER[word]} ({error})")
-    if isinstance(error, (redis.AuthenticationError, redis.AuthorizationError)) or word in ("NOAUTH", "WRONGPASS"):
-        return Unavailable(f"Redis at {where} refuses the user or password: check the URL")
-    if isinstance(error, redis.NoPermissionError) or word == "NOPERM":
+    if word in _LOGIN:
+        return Unavailable(f"Redis at {where} refuses the user or password: check those in the URL")
+    if word == "NOPERM":
         return Rejected(f"Redis at {where}: its user may not do this ({error}); see ACL SETUSER")
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+    if is_lost(error):
         return Unavailable(f"Redis at {where}: {error}", sent=sent)
     return Rejected(f"Redis at {where}: {error}")
 
@@ -55,10 +67,19 @@ def translate_opening(error: BaseException, where: str) -> KernelError:
     """The error of `open`: what an operator has to mend is a `ConfigError`."""
     if isinstance(error, KernelError):
         return error
-    word = first_word(error)
-    if isinstance(error, (redis.AuthenticationError, redis.AuthorizationError)) or word in ("NOAUTH", "WRONGPASS"):
-        return ConfigError(f"Redis at {where} refuses the user or password: check those in the URL")
-    if isinstance(error, redis.NoPermissionError) or word == "NOPERM":
-        return ConfigError(f"Redis at {where}: its user may not do what kernel needs ({error}); see ACL SETUSER")
     translated = translate(error, where, "no")
-    return ConfigError(str(translated)) if isinstance(translated, Rejected) else translated
+    mend = isinstance(translated, Rejected) or _word(error) in _LOGIN
+    return ConfigError(str(translated)) if mend else translated
+
+
+def _word(error: BaseException) -> str:
+    """The code of an error. In a handshake redis-py puts classes in place of codes."""
+    if isinstance(error, Refused):
+        return error.word
+    if isinstance(error, redis.BusyLoadingError):
+        return "LOADING"
+    if isinstance(error, (redis.AuthenticationError, redis.AuthorizationError)):
+        return "WRONGPASS"
+    if isinstance(error, redis.NoPermissionError):
+        return "NOPERM"
+    return str(error).partition(" ")[0]

@@ -30,7 +30,7 @@ class Links:
         self._closed = False
 
     def take(self, address: Address) -> Link:
-        """A connected link to an address. Errors of redis-py."""
+        """A connected link to an address. `faults.FAULTS`."""
         idle = self._idle()[address]
         while idle:
             link = idle.pop()

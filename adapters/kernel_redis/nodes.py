@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from redis.crc import key_slot
-from redis.exceptions import RedisError, ResponseError
 
 from kernel.errors import Unavailable
+from kernel_redis.faults import FAULTS, is_lost
 from kernel_redis.link import Link
 from kernel_redis.url import Address, Location
 
@@ -22,7 +22,7 @@ class Nodes(Protocol):
     spans: bool
 
     def of(self, key: str) -> Address:
-        """The server of a key. `Unavailable`, or an error of redis-py, when nobody can tell."""
+        """The server of a key. `Unavailable`, or one of `faults.FAULTS`, when nobody can tell."""
 
     def forget(self) -> None:
         """What it knows turned out to be old: ask at the next call."""
@@ -71,7 +71,7 @@ class Sentinel:
         for address in self._location.addresses:
             try:
                 answer = _asked(self._connect(address, 2), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
-            except (RedisError, OSError) as error:
+            except FAULTS as error:
                 troubles.append(f"{address[0]}:{address[1]}: {error}")
                 continue
             if answer:
@@ -111,9 +111,9 @@ class Cluster:
         for address in self._seeds:
             try:
                 answer = _asked(self._connect(address, 2), "CLUSTER", "SLOTS")
-            except ResponseError:
-                raise
-            except (RedisError, OSError) as error:
+            except FAULTS as error:
+                if not is_lost(error):
+                    raise
                 troubles.append(f"{address[0]}:{address[1]}: {error}")
                 continue
             if answer:

@@ -19,8 +19,8 @@ from kernel_redis.watch import Watch
 MAX_BATCH = 1000
 #: Largest value in bytes.
 MAX_VALUE = 64 * 1024 * 1024
-#: Longest time to live in seconds: what is beyond is kept for ever, as far as anybody can tell.
-LONGEST = 1e9
+#: Longest time to live in seconds, some three thousand years; taken for "for ever", so that there is one way to write.
+LONGEST = 1e11
 
 _PUT = Script("put")
 #: Final, generation, attempt, fence; `lua/put.lua` reads it.
@@ -69,7 +69,7 @@ class RedisResults:
         }
         keys = [self._keys.result(item.key) for item in items]
         groups = self._groups([at for at in range(len(items)) if at not in errors], keys)
-        lasts_for = 0 if not 0.0 < ttl < LONGEST else max(1, int(ttl * 1000))
+        lasts_for = max(1, int(min(ttl or LONGEST, LONGEST) * 1000))
         commands: list[Command] = []
         for indexes in groups:
             records = [_pack(item.final, *item.rank) + item.value for item in map(items.__getitem__, indexes)]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from redis.exceptions import ResponseError
-
 from kernel.errors import ConfigError
 from kernel.ports import Survives
+from kernel_redis.faults import Refused
 from kernel_redis.link import Link
 from kernel_redis.url import Location
 
@@ -57,6 +56,6 @@ def _survives(link: Link, info: dict[str, str]) -> Survives:
         return "process"
     try:
         answer = link.call("CONFIG", "GET", "appendfsync")
-    except ResponseError:
+    except Refused:
         return "process"  # not permitted to look, as in managed services: claim the least
     return "power" if list(answer)[1:] == [b"always"] else "process"

@@ -147,12 +147,15 @@ class RedisTransport:
             self._client.check()
             return []
         self._declare_new(names)
+        claims = self._claims(names, limit)
+        answers = self._client.many([command for command, _ in claims])
         while True:
-            taken, ready_in = self._take(names, limit)
+            taken, ready_in = self._gather(names, limit, claims, answers)
             left = until - monotonic()
             if taken or left <= 0 or self._bell.rung:
                 break
-            self._room.wait(names, min(left, ready_in, LOOK))
+            claims = self._claims(names, limit)
+            answers = self._room.wait(names, min(left, ready_in, LOOK), [command for command, _ in claims])
             self._client.check()
         if self._bell.rung:
             self._bell.hush()
@@ -276,14 +279,15 @@ class RedisTransport:
 
     # -- inside: receiving -----------------------------------------------------------------------------------------
 
-    def _take(self, queues: list[str], limit: int) -> tuple[list[Delivery], float]:
-        """What can be taken now, and the seconds until there may be more.
+    def _claims(self, queues: list[str], limit: int) -> list[tuple[Command, bytes]]:
+        """A claim from the first queue, and a look into the others, which are claimed from only when the first had too
+        few. A command that claims from several queues would not work on a cluster."""
+        return [self._claim(queue, 0 if at else limit) for at, queue in enumerate(queues)]
 
-        One round trip: a claim from the first queue, and a look into the others, which are claimed from only when the
-        first had too few. A command that claims from several queues would not work on a cluster.
-        """
-        claims = [self._claim(queue, 0 if at else limit) for at, queue in enumerate(queues)]
-        answers = self._client.many([command for command, _ in claims])
+    def _gather(
+        self, queues: list[str], limit: int, claims: list[tuple[Command, bytes]], answers: list[Any]
+    ) -> tuple[list[Delivery], float]:
+        """What was claimed, and the seconds until there may be more."""
         taken: list[Delivery] = []
         ready_in = inf
         for at, queue in enumerate(queues):

@@ -108,7 +108,6 @@ def parse(url: str) -> Location:
         database=int(number),
         username=unquote(username) or None,
         password=unquote(password) or None,
-        prefix=prefix,
         **options,
     )
 

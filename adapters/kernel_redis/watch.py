@@ -6,13 +6,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from kernel.native import monotonic, original
 from kernel_redis import faults
 from kernel_redis.bell import Bell
 from kernel_redis.client import Client
-from kernel_redis.link import Link, Parts, readable
+from kernel_redis.link import Link, Parts, checked, readable
 
 _Local: Any = original("_thread", "_local")
 #: What a notice begins with; a record never does, because its first byte is 0 or 1.
@@ -71,7 +69,7 @@ class Watch:
                 self._client.check()
                 if readable([watching.link], self._bell.fileno(), left)[0]:
                     self._drain(watching)
-        except (RedisError, OSError) as error:
+        except faults.FAULTS as error:
             self._forget()
             self._client.check()
             self._client.forget()
@@ -139,7 +137,7 @@ class Watch:
             self._await_notices(watching, len(gone) + len(new))
             found = self._fetch([name.decode("utf-8", "surrogatepass") for name in new])
         elif new:
-            while watching.heed(answer := link.read_any()):
+            while watching.heed(answer := checked(link.read())):
                 pass
             found = answer
         else:
@@ -153,10 +151,10 @@ class Watch:
     def _await_notices(self, watching: Subscription, count: int) -> None:
         """Read until so many subscriptions and their ends are confirmed."""
         while count:
-            notice = watching.link.read_any()
+            notice = checked(watching.link.read())
             watching.heed(notice)
             count -= notice[0] != b"message"
 
     def _drain(self, watching: Subscription) -> None:
         while watching.link.has_data():
-            watching.heed(watching.link.read_any())
+            watching.heed(checked(watching.link.read()))

@@ -1,14 +1,7 @@
--- Write records that are not outranked, in order. KEYS: records. ARGV: time to live (ms, 0: for ever), records.
+-- Write records that are not outranked, in order. KEYS: records. ARGV: time to live (ms), records.
 -- A record begins with final (1 byte), generation, attempt and fence (4 bytes each). What is written is also published
 -- on the channel named like its key. Answer: for each record that stands instead, its place (from 0) and its value.
-local ttl, standing = tonumber(ARGV[1]), {}
-
-local function write(key, record, ...)
-  if ttl > 0 then
-    return redis.call('SET', key, record, 'PX', ttl, ...)
-  end
-  return redis.call('SET', key, record, ...)
-end
+local call, ttl, standing = redis.call, ARGV[1], {}
 
 -- The two rules of `kernel.ports.results.outranked`.
 local function outranked(record, stands)
@@ -28,18 +21,18 @@ end
 
 for i, key in ipairs(KEYS) do
   local record = ARGV[i + 1]
-  local written = write(key, record, 'NX')
+  local written = call('SET', key, record, 'NX', 'PX', ttl)
   if not written then
-    local stands = redis.call('GET', key)
+    local stands = call('GET', key)
     if outranked(record, stands) then
       standing[#standing + 1] = i - 1
       standing[#standing + 1] = stands
     else
-      written = write(key, record)
+      written = call('SET', key, record, 'PX', ttl)
     end
   end
   if written then
-    redis.call('PUBLISH', key, record)
+    call('PUBLISH', key, record)
   end
 end
 return standing
