@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
@@ -18,7 +19,6 @@ from kernel.envelope import decode
 from kernel.errors import ConfigError, PartialSend, PortError
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
-from kernel.native import allocate_lock
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
@@ -63,7 +63,9 @@ class Kernel:
         self._plugins = tuple(plugins)
         self._own: dict[str, Task[..., Any, Any]] = {}
         self._given = Given()
-        self._lock = allocate_lock()
+        # Not a native lock: under a green library the greenlet that opens the ports waits for the network meanwhile,
+        # and the next one of its thread must not keep it from going on.
+        self._lock = threading.Lock()
         self._forget()
         _applications.add(self)
         if not application:
@@ -76,7 +78,7 @@ class Kernel:
         """In a forked child: connections and threads do not survive a fork, and a lock may be held by nobody."""
         if self._opened is not None:
             _inherited.append(self._opened)
-        self._lock = allocate_lock()
+        self._lock = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:

@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from kernel.errors import PartialSend, PortError
-from kernel.native import SimpleQueue, Thread
+from kernel.native import Empty, SimpleQueue, Thread
 from kernel.ports.transport import Outgoing
 
 if TYPE_CHECKING:

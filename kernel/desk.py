@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from queue import Empty
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kernel.errors import DecodeError
-from kernel.native import Signal, SimpleQueue, Thread, allocate_lock
+from kernel.native import Empty, GreenSignal, Signal, SimpleQueue, Thread, allocate_lock, is_green
 from kernel.outcome import FINAL, Entry
 
 if TYPE_CHECKING:
@@ -96,7 +95,8 @@ class OfThread:
     def __init__(self, ids: list[str], deadline: float | None) -> None:
         self.ids = ids
         self.deadline = deadline
-        self._answered = Signal()
+        # Under a green library, whoever waits in the store may be a greenlet of this very thread.
+        self._answered = GreenSignal() if is_green() else Signal()
         self._entries: Entries = []
         self._error: BaseException | None = None
         self._left = False
@@ -113,6 +113,8 @@ class OfThread:
                 pass
         finally:
             self._left = True  # also when an interrupt ends the wait
+            if isinstance(self._answered, GreenSignal):
+                self._answered.close()
         if self._error is not None:
             raise self._error
         return self._entries

@@ -9,6 +9,8 @@ patches first, the originals are asked back from the patcher.
 from __future__ import annotations
 
 import logging
+import os
+import select
 import sys
 from _thread import TIMEOUT_MAX, LockType
 from collections.abc import Callable
@@ -31,8 +33,18 @@ start_new_thread: Callable[..., int] = original("_thread", "start_new_thread")
 get_ident: Callable[[], int] = original("_thread", "get_ident")
 sleep: Callable[[float], None] = original("time", "sleep")
 monotonic: Callable[[], float] = original("time", "monotonic")
-#: An unbounded queue whose `put` may be called from a signal handler; `get(timeout=...)` raises `queue.Empty`.
+#: An unbounded queue whose `put` may be called from a signal handler; `get(timeout=...)` raises `Empty`.
 SimpleQueue: Any = original("_queue", "SimpleQueue")
+#: Not always `queue.Empty`: eventlet's originals come from a module of their own.
+Empty: type[Exception] = original("_queue", "Empty")
+
+
+def is_green() -> bool:
+    """Whether callers may be greenlets: gevent or eventlet has patched how this process waits."""
+    for module, ask in (("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched")):
+        if module in sys.modules and getattr(sys.modules[module], ask)("select"):
+            return True
+    return False
 
 
 class Signal:
@@ -86,6 +98,38 @@ class Signal:
             self._lock.release()
         except RuntimeError:
             pass  # free already
+
+
+class GreenSignal:
+    """A flag that a greenlet waits for while the other greenlets of its thread go on, raised once by any thread.
+
+    A pipe, because a patched `select` is the one wait that every green library has and that another thread can end: the
+    locks of eventlet know their own thread only.
+    """
+
+    __slots__ = ("_read", "_write")
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def set(self) -> None:
+        """Raise the flag."""
+        try:
+            os.write(self._write, b"!")
+        except OSError:
+            pass  # closed: nobody waits any more
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the flag; returns whether it is up."""
+        return bool(select.select([self._read], [], [], timeout)[0])
+
+    def close(self) -> None:
+        """Give the pipe back. Idempotent."""
+        read, self._read = self._read, -1
+        if read >= 0:
+            os.close(read)
+            os.close(self._write)
+            self._write = -1
 
 
 class Thread:
