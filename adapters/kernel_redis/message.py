@@ -19,6 +19,8 @@ from kernel.ports import Outgoing
 
 HEADER = Struct(">BHQQ")
 _pack = HEADER.pack
+_unpack = HEADER.unpack_from
+_SIZE = HEADER.size
 
 
 def stored(out: Outgoing, now: int) -> bytes:
@@ -27,6 +29,17 @@ def stored(out: Outgoing, now: int) -> bytes:
     if out.not_before:
         at = max(at, milliseconds(out.not_before))
     return _pack(out.priority, 0, at, milliseconds(out.expires_at) if out.expires_at else 0) + out.payload
+
+
+def opened(message: bytes) -> tuple[bytes, int, int]:
+    """Payload, earlier deliveries and expiry (milliseconds, 0: never) of a stored message.
+
+    What is too short to be one, because somebody else wrote it, is a payload as a whole.
+    """
+    if len(message) < _SIZE:
+        return message, 0, 0
+    _, deliveries, _, expires_at = _unpack(message)
+    return message[_SIZE:], deliveries, expires_at
 
 
 def milliseconds(at: float) -> int:

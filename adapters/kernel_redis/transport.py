@@ -17,7 +17,7 @@ from kernel_redis.bell import Bell
 from kernel_redis.broadcast import Channels
 from kernel_redis.client import Client, Command, checked
 from kernel_redis.keys import Keys
-from kernel_redis.message import HEADER, milliseconds, stored
+from kernel_redis.message import milliseconds, opened, stored
 from kernel_redis.scripts import Script
 from kernel_redis.url import Location, parse
 from kernel_redis.waiting import WaitingRoom
@@ -46,8 +46,6 @@ _PURGE = Script("queue", "purge")
 
 #: The last two bytes of a receipt: which message of its claim it is.
 _PLACES = [index.to_bytes(2, "big") for index in range(MAX_BATCH)]
-_HEADER_SIZE = HEADER.size
-_unpack = HEADER.unpack_from
 
 
 class RedisTransport:
@@ -224,7 +222,7 @@ class RedisTransport:
     def peek(self, queue: str, limit: int) -> list[bytes]:
         """Payloads of ready and delayed messages, the next to be delivered first."""
         found: list[bytes] = checked(self._client.many([self._of(queue, _PEEK, limit)])[0])
-        return [message[_HEADER_SIZE:] for message in found]
+        return [opened(message)[0] for message in found]
 
     def purge(self, queue: str) -> int:
         """Drop all ready and delayed messages; returns how many."""
@@ -314,8 +312,8 @@ class RedisTransport:
         found: list[Delivery] = []
         expired: list[Delivery] = []
         for place, message in zip(_PLACES, messages, strict=False):
-            _, redelivered, _, expires_at = _unpack(message)
-            delivery = Delivery(message[_HEADER_SIZE:], queue, token + place, redelivered)
+            payload, redelivered, expires_at = opened(message)
+            delivery = Delivery(payload, queue, token + place, redelivered)
             if expires_at and expires_at <= now:
                 expired.append(delivery)
             else:

@@ -26,7 +26,7 @@ local function most_urgent()
         return priority
       end
       local first = redis.call('LINDEX', base .. ':' .. priority, 0)
-      local at = struct.unpack('>I4', first, 4) * 4294967296 + struct.unpack('>I4', first, 8) - priority * aging
+      local at = ready_at(first) - priority * aging
       if not best or at < best_at then
         best, best_at = priority, at
       end

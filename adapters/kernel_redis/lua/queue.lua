@@ -22,7 +22,26 @@ local function wake(base)
   end
 end
 
+-- Bytes that somebody else wrote into these keys are handed out too: kernel puts them to the dead letters. So nothing
+-- here may fail on them.
+local HEADER = 19
+
+local function level(message)
+  local priority = string.byte(message)
+  return priority and priority <= 9 and priority or 0
+end
+
+local function ready_at(message)
+  if #message < HEADER then
+    return 0
+  end
+  return struct.unpack('>I4', message, 4) * 4294967296 + struct.unpack('>I4', message, 8)
+end
+
 local function counted(message)
+  if #message < HEADER then
+    return message
+  end
   local deliveries = math.min(65535, struct.unpack('>H', message, 2) + 1)
   return string.sub(message, 1, 1) .. struct.pack('>H', deliveries) .. string.sub(message, 4)
 end
@@ -50,7 +69,7 @@ local function refresh(base, now)
     redis.call('ZREM', base .. ':delayed', unpack(due))
     for _, member in ipairs(due) do
       local message = string.sub(member, NONCE + 1)
-      redis.call('RPUSH', base .. ':' .. string.byte(message), message)
+      redis.call('RPUSH', base .. ':' .. level(message), message)
     end
   end
   local lost = redis.call('ZRANGEBYSCORE', base .. ':leases', '-inf', now, 'LIMIT', 0, STEP)
@@ -59,7 +78,9 @@ local function refresh(base, now)
     redis.call('ZREM', base .. ':leases', unpack(lost))
     redis.call('HDEL', base .. ':held', unpack(lost))
     for i = #lost, 1, -1 do
-      redis.call('LPUSH', base .. ':' .. string.byte(messages[i]), counted(messages[i]))
+      if messages[i] then
+        redis.call('LPUSH', base .. ':' .. level(messages[i]), counted(messages[i]))
+      end
     end
   end
 end

@@ -10,7 +10,7 @@ for i = #ARGV, 1, -1 do
     lost[#lost + 1] = i - 1
   elseif not seen[ARGV[i]] then
     seen[ARGV[i]], given = true, true
-    redis.call('LPUSH', base .. ':' .. string.byte(message), message)
+    redis.call('LPUSH', base .. ':' .. level(message), message)
   end
 end
 if given then

@@ -6,7 +6,7 @@ for priority = 0, 9 do
   local first = redis.call('LINDEX', list, 0)
   if first then
     ready = ready + redis.call('LLEN', list)
-    local at = struct.unpack('>I4', first, 4) * 4294967296 + struct.unpack('>I4', first, 8)
+    local at = ready_at(first)
     if oldest < 0 or at < oldest then
       oldest = at
     end
