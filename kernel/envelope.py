@@ -63,6 +63,7 @@ MAX_DELIVERIES = 29  #: recorded starts before the dead letters
 UNKNOWN_SINCE = 30  #: wall clock at which a worker first did not know the task
 MAX_RETRIES = 31  #: call-time override; -1: no limit
 ACK_EARLY = 32  #: call-time override
+FENCE = 33  #: redeliveries and hand-overs of the messages that this one goes on from
 
 #: The last second of the year 9999: a larger `*_at` value could not be printed. NaN and inf are out of range too.
 LATEST = 253402300799.0
@@ -175,6 +176,7 @@ _CHECKS: dict[int, Callable[[Any], bool]] = {
     FLOW: _encoded,
     LIMITS: _keys,
     ACK_EARLY: _flag,
+    FENCE: _whole(0, MOST),
 }
 
 

@@ -31,6 +31,8 @@ class Limits:
 
     #: Seconds for which a received message stays hidden.
     lease: float = 60.0
+    #: Seconds for which renewals can hold a message in all; without a lease, for which a connection can.
+    lease_total: float = inf
     #: Longest delay in seconds.
     delay: float = inf
     #: Number of priority levels, 1 to 10; a higher priority counts as the highest.
@@ -77,6 +79,8 @@ def parse(url: str) -> Options:
     limits = Limits(**values)
     if not 1 <= limits.priorities <= 10 or limits.lease <= 0 or limits.max_batch < 1:
         raise ConfigError(f"{url}: priorities must be 1 to 10, lease and max_batch positive")
+    if limits.lease_total < (0.0 if "lease" in mask else limits.lease):
+        raise ConfigError(f"{url}: lease_total must not be below the lease")
     return Options(unquote(parts.netloc), mask, limits)
 
 

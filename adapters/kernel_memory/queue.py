@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ class Message(msgspec.Struct, gc=False):
     priority: int = 0
     order_key: str = ""
     redelivered: int = 0
+    #: Monotonic time beyond which no renewal can hold this delivery.
+    most_until: float = inf
     #: The lease it is under; None while it waits.
     hold: Any = None
 

@@ -45,7 +45,7 @@ class MemoryTransport:
         self._clock = clock
         self._features = _features(frozenset(mask), limits)
         self._rules = Rules(max(self._features.priorities - 1, 0), self._features.dedup, self._features.ordered)
-        self._term = inf if self._features.lease is None else self._features.lease
+        self._term = min(inf if self._features.lease is None else self._features.lease, self._features.lease_total)
         self._picky = self._features.delay != inf or self._features.max_payload > 0
         self._look_every = LOOK_EVERY if clock is SYSTEM else LOOK_EVERY_FAKE
         #: What leases name as their owner: not the transport, or a forgotten space could never be collected.
@@ -140,7 +140,13 @@ class MemoryTransport:
         now = self._clock.monotonic()
         with self._space.lock:
             self._space.queues.reap(now)
-            return self._space.queues.extend(batch, now + lease, lease, self._owner)
+            if self._features.lease_total == inf:
+                return self._space.queues.extend(batch, now + lease, lease, self._owner)
+            lost: list[Delivery] = []
+            for delivery in batch:  # one by one, because each has an end of its own
+                until = min(now + lease, delivery.receipt.most_until)
+                lost += self._space.queues.extend([delivery], until, until - now, self._owner)
+            return lost
 
     def commit(self, batch: Sequence[tuple[Delivery, Sequence[Outgoing]]]) -> list[Delivery]:
         """Publish the sends of each delivery and ack it, as one step; a delivery already settled publishes nothing."""
@@ -230,6 +236,9 @@ class MemoryTransport:
             state.reap(at)
         limit = min(limit, features.max_batch)
         deliveries = state.take(queues, limit, clock.now(), at + self._term, self._term, self._owner, features.expiry)
+        if features.lease_total < inf:
+            for delivery in deliveries:
+                delivery.receipt.most_until = at + features.lease_total
         if not features.counts:
             for delivery in deliveries:
                 delivery.redelivered = min(delivery.redelivered, 1)
@@ -262,6 +271,7 @@ class MemoryTransport:
 def _features(mask: frozenset[str], limits: Limits) -> Features:
     return Features(
         lease=None if "lease" in mask else limits.lease,
+        lease_total=limits.lease_total,
         survives="process",
         delay=0.0 if "delay" in mask else limits.delay,
         priorities=0 if "priorities" in mask else limits.priorities,

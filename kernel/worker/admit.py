@@ -151,7 +151,7 @@ class Admit:
         elif eta > now:
             job.outcome = Again(eta, hop=True)
         else:
-            return True
+            return wire.FENCE not in extra  # it goes on from one that was delivered before: a suspect as that one
         admission.ended.append(job)
         return False
 

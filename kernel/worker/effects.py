@@ -9,7 +9,7 @@ from kernel.ports import Outgoing
 from kernel.worker.job import Job
 
 #: What a message was through before it ran: a worker that does not know its task later starts that count anew.
-_DETOURS = frozenset((wire.HOP, wire.UNKNOWN_SINCE))
+_DETOURS = frozenset((wire.HOP, wire.UNKNOWN_SINCE, wire.FENCE))
 
 
 def entry_of(job: Job, outcome: Outcome, now: float) -> Entry | None:
@@ -58,6 +58,23 @@ def hop(job: Job, at: float, since: float) -> Outgoing:
     extra[wire.HOP] = extra.get(wire.HOP, 0) + 1
     if since:
         extra[wire.UNKNOWN_SINCE] = since
+    fence = job.rank[2]
+    if fence:  # the new message begins at 0 redeliveries, and must not be outranked by what an earlier one recorded
+        extra[wire.FENCE] = fence
+    return outgoing(job.queue, envelope.but(extra=extra), at)
+
+
+def handed_on(job: Job, at: float) -> Outgoing:
+    """The message of a running job anew, not before `at`, with a fence that outranks this execution.
+
+    The time is in the envelope too, for a transport that delays less. It does not expire any more: it was started in
+    time.
+    """
+    envelope = job.envelope
+    extra = {key: value for key, value in envelope.extra.items() if key != wire.EXPIRES_AT}
+    extra[wire.HOP] = extra.get(wire.HOP, 0) + 1
+    extra[wire.ETA] = at
+    extra[wire.FENCE] = job.rank[2] + 1
     return outgoing(job.queue, envelope.but(extra=extra), at)
 
 

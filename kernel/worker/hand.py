@@ -20,6 +20,9 @@ class Hand:
         """`lease`: seconds asked for with each renewal. `pause` sleeps, or ends early when the worker stops."""
         self._transport = transport
         self._clock = clock
+        # Asked once, and by the features: a decorator has the method whatever is inside of it.
+        leased = transport.features.lease is not None
+        self._extends = transport if leased and isinstance(transport, Extends) else None
         self._jobs: set[Job] = set()
         self.pause = pause
         self.lease = lease
@@ -53,17 +56,20 @@ class Hand:
         self.remove(jobs)
 
     def extend(self, jobs: Sequence[Job], lease: float | None = None) -> None:
-        """Renew leases; a job whose lease is gone is marked lost. An outage is left to the next try."""
-        transport = self._transport
-        if not isinstance(transport, Extends):
+        """Renew leases; a job whose lease is gone is marked lost. An outage is left to the next try.
+
+        Nothing is done where messages are held as long as the connection lives.
+        """
+        extends = self._extends
+        if extends is None:
             return
         lease = lease or self.lease
-        most = transport.features.max_batch
+        most = self._transport.features.max_batch
         for start in range(0, len(jobs), most):
             part = jobs[start : start + most]
             asked_at = self._clock.monotonic()
             try:
-                lost = {id(delivery) for delivery in transport.extend([job.delivery for job in part], lease)}
+                lost = {id(delivery) for delivery in extends.extend([job.delivery for job in part], lease)}
             except PortError as error:
                 log.warning("the leases of %d tasks could not be renewed: %s", len(part), error)
                 return

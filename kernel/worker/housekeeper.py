@@ -14,6 +14,7 @@ from kernel.ports import Pool
 from kernel.steady import Backoff
 from kernel.worker.effects import entry_of
 from kernel.worker.hand import Hand
+from kernel.worker.handing import Handover
 from kernel.worker.intake import Intake
 from kernel.worker.job import Job
 from kernel.worker.memory import resident_bytes
@@ -52,6 +53,7 @@ class Housekeeper:
         seat: Seat,
         settings: Settings,
         clock: Clock,
+        handover: Handover,
         recycle: Callable[[str], None],
         die: Callable[[], None] | None,
         hurry: Callable[[], None] | None,
@@ -66,6 +68,7 @@ class Housekeeper:
         self._seat = seat
         self._settings = settings
         self._clock = clock
+        self._handover = handover
         self._recycle = recycle
         self._die = die
         self._hurry = hurry
@@ -77,7 +80,7 @@ class Housekeeper:
         self._renew_at = 0.0
         self._health_at = 0.0
         # Nobody wakes this thread for a single job, so it may sleep through the first part of a lease, not all of it.
-        self._idle_for = min(settings.health_interval, hand.lease / 6)
+        self._idle_for = min(settings.health_interval, hand.lease / 6, handover.look_every)
 
     def start(self, failed: Callable[[BaseException], None]) -> None:
         """Begin."""
@@ -118,6 +121,7 @@ class Housekeeper:
         if now >= self._renew_at:
             self._hand.renew()
             self._renew_at = now + self._hand.lease / 6
+        self._handover.look(now)
         self._keep_limits(active, now)
         if self._outlet.held:
             self._outlet.flush()

@@ -49,8 +49,10 @@ class Intake:
         settings: Settings,
         hooks: Hooks,
         clock: Clock,
+        sift: Callable[[Sequence[Job]], list[Job]],
     ) -> None:
-        """Nothing is received before `loop`."""
+        """Nothing is received before `loop`. `sift` gives an outcome to suspects that are at work elsewhere, and
+        returns the others."""
         self._transport = transport
         self._pool = pool
         self._admit = admit
@@ -60,6 +62,7 @@ class Intake:
         self._settings = settings
         self._hooks = hooks
         self._clock = clock
+        self._sift = sift
         self._turns = Turns(settings.queues, settings.strict)
         self._outage = Outage("the transport", clock)
         self._suspects: deque[Job] = deque()
@@ -134,6 +137,10 @@ class Intake:
             for hook in self._hooks.received:
                 hook(told)
         inline = self._pool.features.inline
+        if suspects:
+            free = self._sift(suspects)
+            ended += [job for job in suspects if job.outcome is not None]
+            suspects = free
         for job in ended:
             self._outlet.put(job)
         if ready:

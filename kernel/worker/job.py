@@ -55,8 +55,10 @@ class Job(msgspec.Struct, eq=False):
     standing: Entry | None = None
     #: A message that goes on instead of this one, as it is.
     onward: Outgoing | None = None
-    #: Acknowledged already.
+    #: Acknowledged already: before its start, or because it was handed on.
     acked: bool = False
+    #: A copy of its message is on its way, for the case that this execution comes to nothing.
+    handed: bool = False
     #: Its lease is known to be lost: it must change nothing any more.
     lost: bool = False
 
@@ -81,4 +83,6 @@ class Job(msgspec.Struct, eq=False):
     @property
     def rank(self) -> Rank:
         """The rank of everything this delivery writes."""
-        return (self.envelope.generation, self.envelope.attempt, max(0, self.delivery.redelivered))
+        envelope = self.envelope
+        fence = max(0, self.delivery.redelivered) + envelope.extra.get(wire.FENCE, 0)
+        return (envelope.generation, envelope.attempt, fence)

@@ -56,7 +56,8 @@ class Outlet:
         self._settled = settled
         self._buried = buried
         self._ended: deque[Job] = deque()
-        self._lock = allocate_lock()
+        #: Held while a batch is settled: who changes a job that may end meanwhile takes it.
+        self.lock = allocate_lock()
         self._most = min(transport.features.max_batch, results.features.max_batch if results is not None else 1 << 30)
         self._send_all = in_chunks(transport.send, self._most)
         self._commit = transport.commit if transport.features.commit and isinstance(transport, Commits) else None
@@ -89,7 +90,7 @@ class Outlet:
 
     def flush(self, patient: bool = True) -> None:
         """Settle what has ended. With `patient` False, try at once what an earlier outage holds back."""
-        with self._lock:
+        with self.lock:
             now = self._clock.monotonic()
             batch: list[Job] = []
             if self._held and (now >= self._held_until or not patient):
@@ -253,6 +254,7 @@ class Outlet:
             log.error("the record of task %s cannot be read: %s", job.envelope.id, error)
             return entry
         if stands.state not in FINAL:
+            job.lost = True
             job.outcome = Drop("a later execution has taken over")
             return None
         job.standing = stands

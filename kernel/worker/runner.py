@@ -147,7 +147,7 @@ class Runner:
             return Failed(_unserialisable(job, error))
         if isinstance(error, Cancelled):
             lost = Failed(describe(WorkerLost("the worker stopped while the task ran, acknowledged early")))
-            return lost if job.acked else GiveBack()
+            return lost if job.early else GiveBack()
         if isinstance(error, Retry):
             return self._retry(job, error.cause, error)
         if isinstance(error, Reject):
@@ -164,7 +164,7 @@ class Runner:
     def _rejected(self, job: Job, error: Reject) -> Outcome:
         if not error.requeue:
             return Failed(_own(error), "failed", printable(error.reason))
-        return Again(self._now(), hop=True) if job.acked else GiveBack()  # what is acknowledged can only be sent again
+        return Again(self._now(), hop=True) if job.early else GiveBack()  # what is acknowledged can only be sent again
 
     def overrun(self, job: Job) -> Failed:
         """The outcome of a job that ran beyond its hard limit."""

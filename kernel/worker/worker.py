@@ -17,6 +17,7 @@ from kernel.native import Signal
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
 from kernel.worker.hand import Hand
+from kernel.worker.handing import Handover
 from kernel.worker.housekeeper import Housekeeper
 from kernel.worker.intake import Intake
 from kernel.worker.job import Job
@@ -75,11 +76,13 @@ class Worker:
         )
         self.admit = self._admit()
         starts = Starts(self.ports.coordination, self.node)
+        self.handover = Handover(transport, self.ports.coordination, self.hand, self.outlet, clock)
         self.intake = Intake(
-            transport, self.pool, self.admit, self.outlet, self.hand, starts, settings, app.hooks, clock
-        )
+            transport, self.pool, self.admit, self.outlet, self.hand, starts, settings, app.hooks, clock,
+            sift=self.handover.sift,
+        )  # fmt: skip
         self.housekeeper = Housekeeper(
-            self.pool, self.runner, self.intake, self.outlet, self.hand, self.seat, settings, clock,
+            self.pool, self.runner, self.intake, self.outlet, self.hand, self.seat, settings, clock, self.handover,
             recycle=self.recycle, die=_die if supervised else None,
             hurry=self._hurry if self.pool.features.inline else None,
         )  # fmt: skip
@@ -189,6 +192,7 @@ class Worker:
         if left:
             log.warning("%d tasks did not end in time: they are given back and run again", len(left))
             self.hand.release(left)
+        self.handover.close()
         for pump in self.ports.completed.pumps:
             pump.stop(LAST_STEPS)
         self.app.hooks.manager.hook.kernel_worker_stop(worker=self)

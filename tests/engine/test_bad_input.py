@@ -79,6 +79,7 @@ FIXED = [
     damaged(wire.RESULT, 9),
     damaged(wire.ACK_EARLY, 1),
     damaged(wire.UNKNOWN_SINCE, {}),
+    damaged(wire.FENCE, -1),
     damaged(99, nested(60)),
 ]
 

@@ -14,7 +14,7 @@ from kernel.envelope import Envelope, decode, decode_dead, encode
 from kernel.outcome import Again, Drop, Entry, Error, Failed, GiveBack, Ok, Outcome, State
 from kernel.ports import Delivery
 from kernel.serializers.json_ import JsonSerializer
-from kernel.worker.effects import entry_of, hop, next_attempt, sends_of
+from kernel.worker.effects import entry_of, handed_on, hop, next_attempt, sends_of
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
 
@@ -96,6 +96,25 @@ def test_a_hop_is_no_attempt() -> None:
     assert (on.attempt, on.extra) == (1, {wire.HOP: 3, wire.ETA: 80.0, wire.PRIORITY: 2})
     assert (out.not_before, out.priority) == (80.0, 2)
     assert decode(hop(job(), 4.0, 3.5).payload).extra == {wire.HOP: 1, wire.UNKNOWN_SINCE: 3.5}
+
+
+@pytest.mark.parametrize(("redelivered", "before", "fence"), [(-1, 0, 0), (0, 0, 0), (2, 0, 2), (0, 3, 3), (2, 3, 5)])
+def test_a_hop_is_not_outranked_by_what_its_message_recorded(redelivered: int, before: int, fence: int) -> None:
+    """The new message begins at no redelivery, and its outcome must count all the same."""
+    this = job(redelivered=redelivered, **({"fence": before} if before else {}))
+    assert this.rank == (0, 0, fence)
+    on = decode(hop(this, 0.0, 0.0).payload)
+    assert on.extra.get(wire.FENCE, 0) == fence
+    assert wire.FENCE not in decode(next_attempt(this, Entry("RETRY")).payload).extra, "a higher attempt outranks it"
+
+
+def test_what_is_handed_on_outranks_its_execution_and_does_not_expire() -> None:
+    this = job(redelivered=2, fence=1, expires_at=70.0, priority=3, home="home")
+    out = handed_on(this, 80.0)
+    on = decode(out.payload)
+    assert on.extra == {wire.FENCE: 4, wire.HOP: 1, wire.ETA: 80.0, wire.PRIORITY: 3, wire.HOME: "home"}
+    assert (out.queue, out.not_before, out.expires_at, out.priority) == ("home", 80.0, 0.0, 3)
+    assert (on.id, on.attempt, on.generation) == (this.envelope.id, 0, 0)
 
 
 @pytest.mark.parametrize(("redelivered", "deliveries"), [(-1, 1), (0, 1), (1, 2), (6, 7)])

@@ -10,6 +10,7 @@ from kernel_memory.space import Space
 
 from kernel.clock import FakeClock
 from kernel.config import Tasks
+from kernel.emulate.complete import complete
 from kernel.envelope import Envelope
 from kernel.errors import Unavailable
 from kernel.ports import Delivery, Outgoing
@@ -187,3 +188,20 @@ def test_what_cannot_be_given_back_comes_back_by_its_lease(caplog: pytest.LogCap
     assert bench.steal() == []
     bench.clock.advance(LEASE + 1)
     assert len(bench.steal()) == 1
+
+
+def test_nothing_is_renewed_where_a_connection_holds_the_messages() -> None:
+    """Also behind a decorator, which has the method and refuses it."""
+    inner = MemoryTransport(Space(), mask={"lease", "priorities"})
+    inner.open()
+    transport = complete(inner).transport
+    transport.send([Outgoing("q", b"x")])
+    (delivery,) = transport.receive(["q"], 1, 0.0)
+    clock = FakeClock()
+    hand = Hand(transport, clock, 1e9, clock.advance)
+    job = Job(delivery, Envelope("id", "t", b"", "json"), PLAN, clock.monotonic() + 1e9, "node", JsonSerializer().loads)
+    hand.add([job])
+    hand.extend([job], 0.2)
+    hand.renew()
+    assert hand.still_held(job)
+    assert not job.lost
