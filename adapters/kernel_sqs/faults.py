@@ -35,7 +35,7 @@ _BUSY = frozenset(
     }
 )
 #: The identity is known and may not do this. The text of the service says who, what and on which queue.
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"})
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"})
 #: The identity is unknown or wrong. The text of the service can hold the signed request, and so is not shown.
 _UNKNOWN = frozenset(
     {
@@ -100,7 +100,7 @@ def _said(error: boto.ClientError, what: str) -> PortError:
         return Unavailable(f"{what}: the credentials have expired ({code}); renew them")
     if code in _UNKNOWN:
         return Rejected(f"{what}: the credentials are refused ({code}); {_SIGN_IN}")
-    if code in _DENIED:
+    if code in DENIED:
         return Rejected(f"{what}: {code}: {text}")
     if status >= 500 or not code:
         return Unavailable(f"{what}: {code or status}: {text}", sent="unknown")
@@ -116,7 +116,7 @@ def translate_opening(error: Exception, what: str) -> KernelError:
         return ConfigError(f"{what}: no region ({error}); add ?region= to the URL or set AWS_DEFAULT_REGION")
     if code in _UNKNOWN | _EXPIRED:
         return ConfigError(f"{what}: the credentials are refused ({code}); {_SIGN_IN}")
-    if code in _DENIED:
+    if code in DENIED:
         text = error.response.get("Error", {}).get("Message", "") if isinstance(error, boto.ClientError) else ""
         return ConfigError(f"{what}: {code}: {text}; docs/sqs.md lists the rights, and queue.<name>= needs the fewest")
     return translate(error, what)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kernel.errors import PortError
+from kernel.errors import PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock, monotonic
 from kernel.ports import Delivery
 
@@ -30,9 +30,9 @@ PACE = 0.25
 class Poll:
     """One long poll of one queue."""
 
-    def __init__(self, queue: str, take: Callable[[], list[Delivery]]) -> None:
+    def __init__(self, queue: str, limit: int) -> None:
         self.queue = queue
-        self.take = take
+        self.limit = limit
         self.started_at = monotonic()
         self.found: list[Delivery] = []
         self.error: PortError | None = None
@@ -73,9 +73,8 @@ class Polls:
                 if self._closing or paced or sum(not each.ended for each in self._polls.values()) >= MOST:
                     complete = False
                     continue
-                poll = self._polls[queue] = self._made(queue, limit)
-            poll.thread = Thread(lambda poll=poll: self._run(poll), f"sqs-poll-{queue}")  # type: ignore[misc]
-            poll.thread.start()
+                poll = self._polls[queue] = Poll(queue, limit)
+            self._begin(poll)
         return complete
 
     def collect(self, queues: Sequence[str], limit: int) -> list[Delivery]:
@@ -109,19 +108,25 @@ class Polls:
             if poll.thread is not None:
                 poll.thread.join(until - monotonic())
 
-    def _made(self, queue: str, limit: int) -> Poll:
-        return Poll(queue, lambda: self._take(queue, limit))
+    def _begin(self, poll: Poll) -> None:
+        poll.thread = Thread(lambda: self._run(poll), f"sqs-poll-{poll.queue}")
+        try:
+            poll.thread.start()
+        except RuntimeError as error:
+            poll.thread, poll.ended = None, True
+            raise Unavailable(f"no thread for a long poll: {error}") from error
 
     def _run(self, poll: Poll) -> None:
         found: list[Delivery] = []
         error: PortError | None = None
         try:
-            found = poll.take()
+            found = self._take(poll.queue, poll.limit)
         except PortError as raised:
             error = raised
-        with self._lock:
-            poll.found, poll.error, poll.ended = found, error, True
-        self._bell.set()
+        finally:
+            with self._lock:
+                poll.found, poll.error, poll.ended = found, error, True
+            self._bell.set()
         if found:
             poll.cleared.wait(GRACE)
             with self._lock:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from kernel.errors import PortError, Rejected
-from kernel_sqs.faults import GONE, code_of
+from kernel_sqs.faults import DENIED, GONE, code_of
 from kernel_sqs.names import dead_of, encoded, full
 from kernel_sqs.service import Service
 from kernel_sqs.url import Location
@@ -38,9 +38,10 @@ class Queues:
             self.url(queue)
 
     def forget(self, queue: str) -> None:
-        """Look the queue up again on its next use: it was deleted, or is not there yet."""
+        """Look the queue up again on its next use, and its dead letters: it was deleted, or is not there yet."""
         if not self._location.predefined:
             self._urls.pop(queue, None)
+            self._urls.pop(dead_of(queue), None)
 
     def probe(self) -> None:
         """See whether the service answers. With given queues nothing is asked that needs the rights to look up."""
@@ -48,8 +49,8 @@ class Queues:
             name = full(self._location.prefix, "kernel", self._location.fifo)
             self._service.probe("get_queue_url", GONE, QueueName=name)
         for url in list(self._location.queues.values())[:1]:
-            denied = frozenset({"AccessDenied"})  # it answers; the right to read attributes is not needed
-            self._service.probe("get_queue_attributes", GONE | denied, QueueUrl=url, AttributeNames=["QueueArn"])
+            # A refusal is an answer too: the right to read attributes is not needed for anything else.
+            self._service.probe("get_queue_attributes", GONE | DENIED, QueueUrl=url, AttributeNames=["QueueArn"])
 
     def _given(self, queue: str) -> str:
         if not self._location.pattern:

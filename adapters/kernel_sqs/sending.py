@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kernel.errors import PartialSend, PortError, Rejected
+from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.ports import Outgoing
 from kernel_sqs import body, offload
 from kernel_sqs.faults import GONE, code_of, failure
@@ -26,7 +26,8 @@ LONGEST_DELAY = 900
 #: What can be a group or a deduplication id as it is (the same); `~` begins those that are made here.
 _TOKEN = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}][A-Za-z0-9!-/:-@\[-`{-~]{0,127}")
 
-Request = tuple[str, list[tuple[int, dict[str, Any]]]]
+#: What goes into one call: indexes of the batch, and entries.
+Chunk = list[tuple[int, dict[str, Any]]]
 
 
 class Sending:
@@ -44,34 +45,52 @@ class Sending:
 
     def send(self, batch: Sequence[Outgoing], now: float) -> None:
         """Store all messages; `PartialSend` names those that are not stored."""
-        errors: dict[int, PortError] = {}
-        entries: dict[int, dict[str, Any]] = {}
-        for index, out in enumerate(batch):
-            try:
-                self._queues.url(out.queue)
-                entries[index] = self._entry(index, out, now)
-            except PortError as error:
-                errors[index] = error
+        entries, errors = self._entries(batch, now)
         # Whole seconds: delays that become equal are sent in the order in which they end. Stable for all others.
         order = sorted(entries, key=lambda index: batch[index].not_before)
-        for request in _requests(batch, entries, order):
-            errors.update(self._request(request))
+        away: PortError | None = None
+        for queue, chunk in _requests(batch, entries, order):
+            if away is not None:  # one timeout is enough; these were not even tried
+                errors.update(dict.fromkeys([index for index, _ in chunk], away))
+                continue
+            try:
+                errors.update(self._request(queue, chunk))
+            except PortError as error:
+                errors.update(dict.fromkeys([index for index, _ in chunk], error))
+                if isinstance(error, Unavailable):
+                    away = error if error.sent == "no" else Unavailable(str(error))
         if errors:
             first = next(iter(errors.values()))
             if len(errors) == len(batch) and all(error is first for error in errors.values()):
                 raise first
             raise PartialSend(dict(sorted(errors.items())))
 
-    def _request(self, request: Request) -> dict[int, PortError]:
-        queue, entries = request
+    def _entries(self, batch: Sequence[Outgoing], now: float) -> tuple[dict[int, dict[str, Any]], dict[int, PortError]]:
+        """What can be sent, and why the rest cannot. A service that is away is asked once and not per message."""
+        entries: dict[int, dict[str, Any]] = {}
+        errors: dict[int, PortError] = {}
+        away: dict[str, PortError] = {}
+        for index, out in enumerate(batch):
+            try:
+                if out.queue in away:
+                    raise away[out.queue]
+                self._queues.url(out.queue)
+                entries[index] = self._entry(index, out, now)
+            except Unavailable as error:
+                away[out.queue] = errors[index] = error
+            except PortError as error:
+                errors[index] = error
+        return entries, errors
+
+    def _request(self, queue: str, chunk: Chunk) -> dict[int, PortError]:
         try:
             answer = self._service.sqs(
-                "send_message_batch", queue, QueueUrl=self._queues.url(queue), Entries=[entry for _, entry in entries]
+                "send_message_batch", queue, QueueUrl=self._queues.url(queue), Entries=[entry for _, entry in chunk]
             )
         except PortError as error:
             if error.__cause__ is not None and code_of(error.__cause__) in GONE:
                 self._queues.forget(queue)
-            return {index: error for index, _ in entries}
+            raise
         failed = answer.get("Failed", [])
         return {int(entry["Id"]): failure(entry, f"sending to {queue!r}") for entry in failed}
 
@@ -106,10 +125,12 @@ def token(key: str) -> str:
     return f"~{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def _requests(batch: Sequence[Outgoing], entries: dict[int, dict[str, Any]], order: Sequence[int]) -> Iterator[Request]:
+def _requests(
+    batch: Sequence[Outgoing], entries: dict[int, dict[str, Any]], order: Sequence[int]
+) -> Iterator[tuple[str, Chunk]]:
     """The calls: per queue, in order, each within the limits of one call."""
     for queue in dict.fromkeys(batch[index].queue for index in order):
-        chunk: list[tuple[int, dict[str, Any]]] = []
+        chunk: Chunk = []
         size = 0
         for index in order:
             if batch[index].queue != queue:

@@ -10,7 +10,7 @@ from botocore.loaders import Loader
 from botocore.session import Session
 
 from kernel.errors import KernelError, Unavailable
-from kernel_sqs.faults import RAISED, translate, translate_opening
+from kernel_sqs.faults import RAISED, code_of, translate, translate_opening
 from kernel_sqs.url import Location
 
 #: Connections beside those of the long polls: senders and settlers of a process that has many threads.
@@ -68,10 +68,9 @@ class Service:
         try:
             getattr(self._sqs, operation)(**arguments)
         except RAISED as error:
-            found = self._opening(error)
-            if not any(code in str(error) for code in harmless):
-                self._sqs = None
-                raise found from error
+            if code_of(error) not in harmless:
+                self._sqs = None  # not open: the next `open` looks for credentials again
+                raise self._opening(error) from error
 
     def sqs(self, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
         """Call SQS; `queue` is for the error alone. `Unavailable` or `Rejected`, never tried again here."""

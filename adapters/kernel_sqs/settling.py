@@ -63,17 +63,17 @@ class Settling:
     def extend(self, batch: Sequence[Delivery], lease: float) -> list[Delivery]:
         """Hide the messages for `lease` seconds from now, rounded up; returns those whose lease was lost."""
         now = monotonic()
-        whole = math.ceil(lease)
-        until: dict[Receipt, int] = {}
-
-        def entry(receipt: Receipt) -> dict[str, Any]:
-            until[receipt] = max(0, min(whole, math.floor(receipt.total_until - now)))
-            return {"VisibilityTimeout": until[receipt]}
+        live = self._live(batch)
+        left = {receipt: min(math.ceil(lease), math.floor(receipt.total_until - now)) for receipt in live}
+        for receipt in [each for each in live if left[each] < min(1, math.ceil(lease))]:
+            self._lose(receipt)  # nothing holds it any longer, and 0 would be a release
+            live.remove(receipt)
 
         def done(receipt: Receipt) -> None:
-            receipt.held_until = now + until[receipt]
+            receipt.held_until = now + left[receipt]
 
-        self._each("change_message_visibility_batch", self._live(batch), entry, done)
+        operation = "change_message_visibility_batch"
+        self._each(operation, live, lambda receipt: {"VisibilityTimeout": left[receipt]}, done)
         return _lost(batch)
 
     def _live(self, batch: Sequence[Delivery]) -> list[Receipt]:

@@ -6,6 +6,7 @@ Credentials are never in it: boto3 finds them in the environment, in a profile o
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,8 @@ LARGEST_MESSAGE = 1024 * 1024
 LONGEST_VISIBILITY = 43_200
 #: Longest long poll in seconds (the same quotas).
 LONGEST_WAIT = 20
+
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{0,60}")
 
 KNOWN = (
     "known are region, profile, endpoint, lease=seconds, wait=seconds, timeout=seconds, prefix, fifo=yes|no, "
@@ -40,7 +43,7 @@ class Location:
     #: Seconds of one long poll; `close` may take as long.
     wait: int = 3
     #: Seconds to wait for an answer of the service.
-    timeout: float = 10.0
+    timeout: float = 5.0
     #: Put before the name of every queue.
     prefix: str = ""
     fifo: bool = False
@@ -85,7 +88,7 @@ def parse(url: str) -> Location:
         elif key.startswith("queue.") and key != "queue.":
             queues[key.removeprefix("queue.")] = _address(key, text)
         elif key == "s3":
-            known["bucket"], _, known["folder"] = text.partition("/")
+            known["bucket"], known["folder"] = _folder(text)
         elif key in _READERS:
             known[key] = _READERS[key](key, text)
         else:
@@ -103,6 +106,11 @@ def _checked(location: Location) -> Location:
     ):
         if not low <= getattr(location, name) <= high:
             raise ConfigError(f"{name} of an SQS URL is {low} to {high}, not {getattr(location, name)}")
+    if not _PREFIX.fullmatch(location.prefix):
+        raise ConfigError("prefix of an SQS URL has letters, digits, - and _ only")
+    given = [*location.queues.values(), *filter(None, [location.pattern])]
+    if any(url.endswith(".fifo") is not location.fifo for url in given):
+        raise ConfigError("the URL of a FIFO queue ends with .fifo and belongs to fifo=yes, every other to fifo=no")
     return location
 
 
@@ -121,6 +129,13 @@ def _pattern(text: str) -> str:
     if "{name}" not in text:
         raise ConfigError("queue.* of an SQS URL is a queue URL with {name} in it")
     return _address("queue.*", text)
+
+
+def _folder(text: str) -> tuple[str, str]:
+    bucket, _, folder = text.partition("/")
+    if not bucket:
+        raise ConfigError("s3 of an SQS URL is bucket or bucket/prefix")
+    return bucket, folder
 
 
 def _whole(key: str, text: str) -> int:
