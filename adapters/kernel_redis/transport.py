@@ -10,7 +10,7 @@ from itertools import count
 from math import inf
 from typing import Any
 
-from kernel.errors import PartialSend, PortError, Rejected, Unavailable
+from kernel.errors import PartialSend, PortError, Rejected, Unavailable, Unsupported
 from kernel.native import monotonic
 from kernel.ports import Delivery, Features, Inbox, Outgoing, QueueSize
 from kernel_redis.bell import Bell
@@ -176,7 +176,7 @@ class RedisTransport:
     def commit(self, batch: Sequence[tuple[Delivery, Sequence[Outgoing]]]) -> list[Delivery]:
         """Publish the sends of each delivery and ack it, as one step; of a lost delivery nothing is published."""
         if not self._client.spans:
-            raise Rejected("a Redis Cluster cannot publish and acknowledge in one step")
+            raise Unsupported("a Redis Cluster cannot publish and acknowledge in one step")
         _check_size(batch)
         every = [out for _, sends in batch for out in sends]
         for error in self._refusals(every).values():

@@ -1,4 +1,4 @@
-"""Redis, a real server of the session's own; kills and restarts on the same, with `appendfsync always`."""
+"""Redis, alone and as a cluster: real servers of the session's own, killed and restarted, with `appendfsync always`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kernel_conformance import (
     TransportConformance,
 )
 from kernel_redis import RedisCoordination, RedisResults, RedisSchedules, RedisTransport
-from services.redis import redis_server
+from services.redis import DURABLE, Cluster, redis_server
 from services.server import Server
 
 #: Seconds. Short, because nothing but waiting ends a lease or a delay here; long enough for a busy machine.
@@ -21,7 +21,7 @@ LEASE = 0.5
 @cache
 def durable() -> tuple[Server, str]:
     """A server that loses nothing when it is killed."""
-    return redis_server("--appendonly", "yes", "--appendfsync", "always")
+    return redis_server(*DURABLE)
 
 
 class Service:
@@ -70,3 +70,60 @@ class TestSchedules(ScheduleStoreConformance):
 
     def make(self, namespace: str) -> RedisSchedules:
         return RedisSchedules.from_url(url(namespace))
+
+
+# -- the same on a cluster -----------------------------------------------------------------------------------
+
+
+@cache
+def cluster() -> Cluster:
+    """Three masters that lose nothing when they are killed."""
+    return Cluster(*DURABLE)
+
+
+class ClusterService:
+    """Control of all of its nodes at once, started by whoever needs it first."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(cluster(), name)
+
+
+def cluster_url(namespace: str) -> str:
+    """The URL of a namespace."""
+    return f"{cluster().url}?prefix={namespace}&lease={LEASE}"
+
+
+class TestClusterTransport(TransportConformance):
+    label = "redis-cluster"
+    lease_for = LEASE
+    quiet_for = 0.02
+    service = ClusterService()  # type: ignore[assignment]
+
+    def make(self, namespace: str) -> RedisTransport:
+        return RedisTransport.from_url(cluster_url(namespace))
+
+
+class TestClusterResults(ResultStoreConformance):
+    label = "redis-cluster"
+    service = ClusterService()  # type: ignore[assignment]
+
+    def make(self, namespace: str) -> RedisResults:
+        return RedisResults.from_url(cluster_url(namespace))
+
+
+class TestClusterCoordination(CoordinationConformance):
+    label = "redis-cluster"
+    lease_for = LEASE
+    service = ClusterService()  # type: ignore[assignment]
+
+    def make(self, namespace: str) -> RedisCoordination:
+        return RedisCoordination.from_url(cluster_url(namespace))
+
+
+class TestClusterSchedules(ScheduleStoreConformance):
+    label = "redis-cluster"
+    lease_for = LEASE
+    service = ClusterService()  # type: ignore[assignment]
+
+    def make(self, namespace: str) -> RedisSchedules:
+        return RedisSchedules.from_url(cluster_url(namespace))
