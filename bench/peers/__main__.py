@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.peers import report
 from bench.peers.drivers.marks import spin
 from bench.peers.environments import PACKAGES, ask, programs
+from bench.peers.processes import busy, own_cpu
 from bench.peers.record import Recording, Sample
 from bench.peers.servers import DURABILITY, Rabbitmq, Redis, Server, Sqlite
 from bench.peers.systems import PLAN, TRIAL, Row, System
@@ -52,7 +54,7 @@ def chosen(rows: list[Row], only: str, peers: str, quick: bool) -> list[Row]:
             if each.role != "peer" or not peers or any(name in each.name.lower() for name in names)
         ]
         if asked:
-            found.append(Row(row.workload, row.server, systems, row.long))
+            found.append(replace(row, systems=systems))
     return found
 
 
@@ -95,8 +97,9 @@ class Session:
     def measure(self, row: Row, system: System, number: int) -> Sample:
         """One sample; what goes wrong is in it."""
         sample = Sample(row.workload, row.server, system.name, system.role, number)
+        server = self.server(row.server)
+        began, everyone, ours = time.monotonic(), busy(), own_cpu(server.pids())
         try:
-            server = self.server(row.server)
             drivers = self.recording.drivers
             if system.driver not in drivers:
                 drivers[system.driver] = ask(system.environment, system.driver, "describe", {}, 60.0)
@@ -106,6 +109,9 @@ class Session:
             sample.values = WORKLOADS[row.workload](trial)
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             sample.error = f"{type(error).__name__}: {error}"
+        sample.wall = time.monotonic() - began
+        strange = busy() - everyone - (own_cpu(server.pids()) - ours)
+        sample.others = max(0.0, strange / sample.wall / (os.cpu_count() or 1))
         self.recording.samples.append(sample)
         return sample
 
@@ -120,10 +126,12 @@ def run(session: Session, rows: list[Row], repeat: int, minutes: float, console:
     deadline = time.monotonic() + minutes * 60
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        line = progress.add_task("measuring", total=repeat * sum(len(row.systems) for row in rows))
+        line = progress.add_task(
+            "measuring", total=sum(len(row.measured(number)) for row in rows for number in range(repeat))
+        )
         for number in range(repeat):
             for row in rows:
-                for system in row.systems:
+                for system in row.measured(number):
                     if number and time.monotonic() > deadline:
                         progress.console.print(f"time is up in round {number + 1}")
                         return
@@ -131,7 +139,7 @@ def run(session: Session, rows: list[Row], repeat: int, minutes: float, console:
                     sample = session.measure(row, system, number)
                     if sample.error:
                         progress.console.print(
-                            f"{row.server}, {row.workload}, {system.name}: {sample.error}", markup=False
+                            f"{row.server}, {row.workload}, {system.name}: {sample.summary}", markup=False
                         )
                     progress.advance(line)
             if store is not None:

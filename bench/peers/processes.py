@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -114,6 +115,18 @@ def cpu(pids: Sequence[int]) -> float:
     """Seconds of a core that these processes have used so far; to 10 ms."""
     fields = [found for pid in pids if (found := _stat(pid))]
     return sum(int(each[11]) + int(each[12]) for each in fields) / _TICK
+
+
+def own_cpu(servers: Sequence[int]) -> float:
+    """Seconds of a core that the harness, what it has waited for, and these servers have used so far."""
+    ended, here = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
+    return ended.ru_utime + ended.ru_stime + here.ru_utime + here.ru_stime + cpu(tree(servers))
+
+
+def busy() -> float:
+    """Seconds of a core that everything on this machine has used so far, and that its host has taken from it."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / _TICK
 
 
 def fine_cpu(pids: Sequence[int]) -> float:

@@ -21,6 +21,15 @@ class Sample:
     values: dict[str, float] = field(default_factory=dict)
     #: Why there are no values.
     error: str = ""
+    #: Seconds that it took with all preparations.
+    wall: float = 0.0
+    #: Share of the machine that programs which have nothing to do with it used meanwhile.
+    others: float = 0.0
+
+    @property
+    def summary(self) -> str:
+        """The last line of the error, where a traceback says what happened."""
+        return self.error.strip().splitlines()[-1] if self.error else ""
 
 
 @dataclass

@@ -99,20 +99,24 @@ def spread(values: Sequence[float], form: str) -> str:
 def tables(recording: Recording) -> list[Table]:
     """Everything, in the order of reading."""
     found = [_wanted(recording)]
-    for row in [*PLAN, *TRIAL]:
-        samples = recording.of(row.workload, row.server)
+    for workload, server in dict.fromkeys((row.workload, row.server) for row in [*PLAN, *TRIAL]):
+        samples = recording.of(workload, server)
         if samples:
-            found.append(_measured(recording, row.workload, row.server, samples))
+            found.append(_measured(recording, workload, server, samples))
     return [*found, _settings(recording)]
 
 
 def _wanted(recording: Recording) -> Table:
     rows = []
-    for verdict in verdicts(recording):
+    found = verdicts(recording)
+    for verdict, following in zip(found, [*found, None][1:], strict=True):
         claim = verdict.claim
+        met = "yes" if verdict.met else "**no**"
+        if not verdict.met and following is not None and following.claim.instead and following.met:
+            met = "by the next"
         wanted = f"{'at most' if claim.least else 'at least'} {claim.form.format(claim.wanted)}"
         named = f"{claim.text} ({verdict.against})" if claim.against.startswith("best") else claim.text
-        rows.append([named, wanted, spread(verdict.values, claim.form), "yes" if verdict.met else "**no**"])
+        rows.append([named, wanted, spread(verdict.values, claim.form), met])
     return Table("What is wanted", ["of kernel", "wanted", "found", "met"], rows)
 
 
@@ -172,6 +176,12 @@ def _settings(recording: Recording) -> Table:
     return Table("Settings, guarantees, versions", columns, rows, len(columns))
 
 
+def _quiet(recording: Recording) -> str:
+    """How much of the machine was not ours."""
+    others = [sample.others for sample in recording.samples] or [0.0]
+    return f"Other programs used {statistics.median(others):.0%} of the machine meanwhile (at most {max(others):.0%})."
+
+
 def show(recording: Recording, console: Console) -> None:
     """Print the tables."""
     for table in tables(recording):
@@ -181,9 +191,10 @@ def show(recording: Recording, console: Console) -> None:
         for row in table.rows:
             drawn.add_row(*(cell.replace("**", "") for cell in row))
         console.print(drawn)
+    console.print(_quiet(recording))
     for sample in recording.samples:
         if sample.error:
-            console.print(f"{sample.workload}, {sample.server}, {sample.system}: {sample.error}", markup=False)
+            console.print(f"{sample.workload}, {sample.server}, {sample.system}: {sample.summary}", markup=False)
 
 
 def markdown(recording: Recording) -> str:
@@ -191,6 +202,7 @@ def markdown(recording: Recording) -> str:
     rounds = max((sample.round for sample in recording.samples), default=0) + 1
     lines = [f"Measured on {recording.date}: {recording.machine}; {rounds} rounds."]
     lines += [f"{SERVERS[name]}: {settings}." for name, settings in recording.servers.items()]
+    lines.append(_quiet(recording))
     for table in tables(recording):
         marks = ["--:" if place >= table.numbers else "---" for place in range(len(table.columns))]
         lines += ["", f"### {table.title}", ""]

@@ -43,7 +43,7 @@ ON_SQLITE = [KERNEL, PORTS]
 #: One producer of a kind is enough where no worker runs.
 SENDING = [KERNEL, PORTS, LIST, PREFORK, DRAMATIQ_REDIS, STREAM, TASKIQ_LIST, RQ, HUEY]
 #: Whoever waits for a result of huey lets it tell that there is one.
-WAITING = [KERNEL, PORTS, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, TASKIQ_LIST, RQ, NOTIFY]
+WAITING = [KERNEL, PORTS, LIST, PREFORK, DRAMATIQ_REDIS, STREAM, TASKIQ_LIST, RQ, NOTIFY]
 COMPUTING = [LOOP, KERNEL, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, RQ, HUEY]
 WAITING_RABBITMQ = [KERNEL, PORTS, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]
 
@@ -57,21 +57,28 @@ class Row:
     systems: list[System]
     #: Left out with `--quick`.
     long: bool = False
+    #: Rounds in which peers take part; kernel and its limits always do.
+    peers: int = 1000
+
+    def measured(self, number: int) -> list[System]:
+        """Who takes part in a round."""
+        return [system for system in self.systems if number < self.peers or system.role != "peer"]
 
 
 PLAN = [
     Row("kept", "redis", ON_REDIS),
     Row("ignored", "redis", ON_REDIS),
     Row("enqueue", "redis", SENDING),
-    Row("bulk", "redis", SENDING),
+    Row("bulk", "redis", [KERNEL, PORTS, LIST, PREFORK, STREAM, RQ]),
     Row("latency", "redis", WAITING),
     Row("cpu", "redis", COMPUTING),
     Row("footprint", "redis", [KERNEL, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, RQ, HUEY]),
-    Row("backlog", "redis", [KERNEL, PORTS, LIST, PREFORK, DRAMATIQ_REDIS, STREAM, RQ, HUEY]),
+    Row("backlog", "redis", [KERNEL, PORTS, LIST]),
+    Row("backlog", "redis", [PREFORK, DRAMATIQ_REDIS, STREAM, RQ, HUEY], long=True, peers=1),
     Row("kept", "rabbitmq", ON_RABBITMQ),
     Row("ignored", "rabbitmq", ON_RABBITMQ, long=True),
     Row("enqueue", "rabbitmq", [KERNEL, PORTS, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]),
-    Row("bulk", "rabbitmq", [KERNEL, PORTS, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]),
+    Row("bulk", "rabbitmq", [KERNEL, PORTS, PIKA, PREFORK, TASKIQ_RABBITMQ]),
     Row("latency", "rabbitmq", WAITING_RABBITMQ, long=True),
 ]
 #: For trials of the harness, without any server.

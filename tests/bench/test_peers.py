@@ -39,19 +39,17 @@ def recording() -> Recording:
 @linux
 def test_kernel_and_the_bare_loop_run_every_task_once(tmp_path: Path) -> None:
     store = tmp_path / "run.json"
-    command = [sys.executable, "-m", "bench.peers", "--trial", "--only", "kept,latency", "--repeat", "1"]
+    command = [sys.executable, "-m", "bench.peers", "--trial", "--only", "kept", "--repeat", "1"]
     done = subprocess.run(
         [*command, "--seconds", "0.05", "--json", str(store)], capture_output=True, text=True, timeout=55
     )
     assert done.returncode == 0, done.stdout + done.stderr
     samples = Recording.load(store).samples
-    assert [(each.workload, each.system) for each in samples] == [
-        (workload, system.name) for workload in ("kept", "latency") for system in (KERNEL, PORTS)
-    ]
+    assert [each.system for each in samples] == [KERNEL.name, PORTS.name]
     for sample in samples:
         assert not sample.error, sample.error
         assert sample.values["twice"] == 0
-        assert sample.values.get("rate", sample.values.get("p50", 0.0)) > 0
+        assert sample.values["rate"] > 0
     assert "tasks/s" in done.stdout
 
 

@@ -20,7 +20,7 @@ BATCH = 1000
 #: Seconds for which results are kept: kernel's default.
 TTL = 86400.0
 
-_LATE = "at least once: acknowledged after the run, lease fenced"
+_LATE = "at least once: acknowledged after the run"
 VARIANTS = {
     "worker": Variant(
         "`kernel worker --processes 2 --pool solo --log-level warning`, else defaults",

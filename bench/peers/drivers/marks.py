@@ -45,7 +45,7 @@ def hit(number: int) -> None:
         _open()
     assert _count is not None
     _count[0] += 1
-    _seen[number] += 1  # type: ignore[index]
+    _seen[number] += 1
 
 
 def _open() -> None:

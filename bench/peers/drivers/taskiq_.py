@@ -56,19 +56,18 @@ if ORDER.kept:
     broker = broker.with_result_backend(RedisAsyncResultBackend(ORDER.results))
 
 
-@broker.task(task_name="noop")
 async def noop(number: int) -> int:
     """The task that does nothing."""
     return marks.noop(number)
 
 
-@broker.task(task_name="burn")
 async def burn(number: int) -> int:
     """The task that computes."""
     return marks.burn(number)
 
 
-TASK: Any = {"noop": noop, "burn": burn}[ORDER.task]
+TASKS: dict[str, Any] = {each.__name__: broker.task(task_name=each.__name__)(each) for each in (noop, burn)}
+TASK = TASKS[ORDER.task]
 
 
 class TaskiqSide:

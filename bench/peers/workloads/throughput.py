@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from bench.peers.workloads.trial import LEAD, Trial
 
+#: Tasks of two milliseconds that two processes can run in a second.
+FASTEST = 1000.0
+#: Tasks that compute are measured for longer: what the last few of them do weighs more.
+LONGER = 1.5
+
 
 def kept(trial: Trial) -> dict[str, float]:
     """No-op tasks, results kept."""
@@ -26,8 +31,7 @@ def _filled(trial: Trial, results: bool) -> dict[str, float]:
 
 def computing(trial: Trial) -> dict[str, float]:
     """Tasks that compute for two milliseconds, results kept."""
-    fastest = 1000.0
-    tasks = _rounded(min(trial.pace(True), fastest) * trial.seconds)
+    tasks = _rounded(min(trial.pace(True), FASTEST) * trial.seconds * LONGER)
     with trial.run(tasks, True, "burn") as run:
         run.client("send_many")
         run.start()
@@ -37,5 +41,5 @@ def computing(trial: Trial) -> dict[str, float]:
 
 def _rounded(number: float) -> int:
     """To two digits, so that tables are easy to read."""
-    digits = 10 ** max(0, len(str(int(number))) - 2)
+    digits: int = 10 ** max(0, len(str(int(number))) - 2)
     return max(100, int(number / digits) * digits)
