@@ -1,0 +1,102 @@
+"""The RabbitMQ adapter on real nodes: quorum queues, and classic ones. A namespace is a prefix of names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from kernel_conformance import TransportConformance
+from kernel_rabbitmq import RabbitmqTransport
+from kernel_rabbitmq.names import dead_of
+from kernel_rabbitmq.url import parse
+from services.rabbitmq import remove, shared_rabbitmq, shared_server
+from services.server import Server
+
+from kernel.ports import Delivery, Inbox, Outgoing
+
+#: Names that the adapters of a namespace have used: a broker lists its queues by the management plugin only.
+USED: dict[str, set[str]] = {}
+
+
+class Recorded(RabbitmqTransport):
+    """The adapter; it takes down the names that it is given, for the one who cleans up."""
+
+    def __init__(self, namespace: str, options: str) -> None:
+        super().__init__(parse(f"{shared_rabbitmq()}?prefix={namespace}-{options}"))
+        self._used = USED.setdefault(namespace, set())
+
+    def declare(self, queues: Sequence[str]) -> None:
+        self._used.update(queues)
+        super().declare(queues)
+
+    def send(self, batch: Sequence[Outgoing]) -> None:
+        self._used.update(out.queue for out in batch)
+        super().send(batch)
+
+    def receive(self, queues: Sequence[str], limit: int, timeout: float) -> list[Delivery]:
+        self._used.update(queues)
+        return super().receive(queues, limit, timeout)
+
+    def publish(self, channel: str, payload: bytes) -> None:
+        self._used.add(f"kernel.broadcast.{channel}")
+        super().publish(channel, payload)
+
+    def listen(self, channel: str) -> Inbox:
+        self._used.add(f"kernel.broadcast.{channel}")
+        return super().listen(channel)
+
+
+Recorded.__module__, Recorded.__qualname__ = RabbitmqTransport.__module__, RabbitmqTransport.__qualname__
+
+
+def clean(namespace: str) -> None:
+    """Delete what a namespace has used."""
+    used = USED.pop(namespace, set())
+    channels = {name for name in used if name.startswith("kernel.broadcast.")}
+    queues = {name for queue in used - channels for name in (queue, dead_of(queue)) if name}
+    remove(shared_rabbitmq(), [f"{namespace}-{name}" for name in queues], [f"{namespace}-{name}" for name in channels])
+
+
+class Control:
+    """Control of the shared node, which is started when it is first asked for."""
+
+    def _server(self) -> Server:
+        server, _ = shared_server()
+        if server is None:
+            pytest.skip("not proven: the server is not ours to stop")
+        return server
+
+    def start(self) -> None:
+        self._server().start()
+
+    def stop(self) -> None:
+        self._server().stop()
+
+    def kill(self) -> None:
+        self._server().kill()
+
+    def restart(self) -> None:
+        self._server().restart()
+
+
+class TestQuorum(TransportConformance):
+    label = "rabbitmq"
+    service = Control()
+    #: Seconds. A node needs some of them to have a leader for every queue after a restart.
+    patience = 15.0
+
+    def make(self, namespace: str) -> RabbitmqTransport:
+        return Recorded(namespace, "")
+
+    def cleanup(self, namespace: str) -> None:
+        clean(namespace)
+
+
+class TestClassic(TransportConformance):
+    label = "rabbitmq classic"
+
+    def make(self, namespace: str) -> RabbitmqTransport:
+        return Recorded(namespace, "&queue_type=classic&priorities=10")
+
+    def cleanup(self, namespace: str) -> None:
+        clean(namespace)
