@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import kernel
 
-#: Seconds for which a message is hidden. Short, so that what a killed process had in hand is soon run by another.
-LEASE = 2.0
 #: Seconds that the worker has to end when it is told to.
 PATIENCE = 20.0
 
@@ -19,8 +18,9 @@ PATIENCE = 20.0
 class Crew:
     """`kernel worker` on the tasks of the demo, as long as the `with` block lasts."""
 
-    def __init__(self, folder: Path, processes: int) -> None:
-        self.url = f"sqlite:////{(folder / 'demo.db').as_posix().lstrip('/')}?lease={LEASE:g}"
+    def __init__(self, folder: Path, processes: int, settings: Mapping[str, str]) -> None:
+        """`settings` are variables of its environment."""
+        self._settings = settings
         self.log = folder / "worker.log"
         self._folder = folder
         self._processes = processes
@@ -33,7 +33,7 @@ class Crew:
         # The folder is the working directory, where relative entries of the search path would lead elsewhere.
         path = [str(Path(kernel.__file__).parents[1]), *filter(None, own.get("PYTHONPATH", "").split(os.pathsep))]
         search = os.pathsep.join(map(os.path.abspath, path))
-        return {**own, "KERNEL_TRANSPORT": self.url, "KERNEL_CONFIG": "none", "PYTHONPATH": search}
+        return {**own, **self._settings, "PYTHONPATH": search}
 
     def __enter__(self) -> Crew:
         command = [sys.executable, "-m", "kernel.cli.main", "worker", "kernel.cli.demo_tasks"]

@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
+import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from services.redis import redis_server, shared_redis
 
+from kernel import discovery
 from kernel.cli import demo as module
 from kernel.cli.demo_tasks import BLOCK, Facts, facts
 from kernel.cli.demo_tree import SKIPPED, Tree, listed, totals
 from kernel.cli.main import cli
+from kernel.ports import Outgoing
 
 
 def run(*arguments: str) -> tuple[int, Any, str]:
@@ -160,3 +167,150 @@ def test_what_is_skipped_in_the_standard_library(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.py").write_text("")
     assert list(listed(str(tmp_path), SKIPPED).files) == [os.fsencode(tmp_path / "json" / "a.py")]
+
+
+# -- through a server --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Work for a second or two."""
+    root = tmp_path / "files"
+    root.mkdir()
+    for number in range(1500):
+        (root / f"{number}.txt").write_bytes(str(number).encode() * 200)
+    return root
+
+
+def transport_of(url: str) -> Any:
+    transport = discovery.transport(url)
+    transport.open()
+    return transport
+
+
+def left_of_the_demo(url: str) -> dict[str, int]:
+    """Messages in queues of the demo."""
+    transport = transport_of(url)
+    try:
+        queues = [queue for queue in transport.queues() if queue.startswith("kernel-demo-")]
+        sizes = transport.sizes(queues)
+        return {size.queue: size.ready + (size.delayed or 0) + (size.in_flight or 0) for size in sizes}
+    finally:
+        transport.close()
+
+
+def through(url: str, *arguments: str) -> Any:
+    """What the demo found, nothing lost and nothing left."""
+    status, found, err = run(*arguments, "--transport", url)
+    assert status == 0, err
+    assert found["equal"]
+    left = left_of_the_demo(url)
+    assert left
+    assert set(left.values()) == {0}
+    return found
+
+
+def test_a_transport_of_the_user_is_left_as_it_was(tree: Path, tmp_path: Path) -> None:
+    """Its queues keep what they had, and the demo takes nothing from them."""
+    url = f"sqlite:////{str(tmp_path / 'own.db').lstrip('/')}?synchronous=normal"
+    own = transport_of(url)
+    own.send([Outgoing("default", b"mine")])
+    found = through(url, str(tree))
+    assert sum(found["processes"].values()) == found["files"]
+    assert own.peek("default", 10) == [b"mine"]
+    own.close()
+    with sqlite3.connect(tmp_path / "own.db") as database:
+        assert database.execute("SELECT count(*) FROM result").fetchone() == (0,)
+    database.close()
+
+
+def test_redis_with_a_killed_process(files: Path) -> None:
+    found = through(shared_redis(), str(files), "--kill")
+    assert found["killed"]["after"] < 1500
+
+
+class Restarted:
+    """A command that restarts a server of this test: two pipes, because the server is a child of this process."""
+
+    def __init__(self, folder: Path, restart: Callable[[], None]) -> None:
+        self._ask, self._done = folder / "ask", folder / "done"
+        self._restart = restart
+        #: The thread that starts a server must outlive it: the system ends a child with the thread that made it.
+        self.over = threading.Event()
+        self.error: BaseException | None = None
+        for pipe in (self._ask, self._done):
+            os.mkfifo(pipe)
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    @property
+    def command(self) -> str:
+        return f"echo now > {shlex.quote(str(self._ask))} && cat {shlex.quote(str(self._done))}"
+
+    def _serve(self) -> None:
+        self._ask.read_text()
+        try:
+            self._restart()
+        except BaseException as error:
+            self.error = error
+        self._done.write_text("done")
+        self.over.wait(120.0)
+
+
+@pytest.mark.timeout(120)
+def test_redis_that_is_restarted_half_way(files: Path, tmp_path: Path) -> None:
+    server, url = redis_server("--appendonly", "yes", "--appendfsync", "always")
+    restarted = Restarted(tmp_path, server.restart)
+    try:
+        found = through(url, str(files), "--kill", "--restart", restarted.command)
+        assert restarted.error is None
+        assert found["killed"] is not None
+        assert 750 <= found["restarted"]["after"] < 1500
+    finally:
+        restarted.over.set()
+        server.close()
+
+
+@pytest.mark.timeout(120)
+def test_redis_that_forgets_everything_is_found_out(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that keeps nothing over a restart loses tasks: that is said, and not waited for."""
+    server, url = redis_server()
+
+    def forget() -> None:
+        monkeypatch.setattr(module, "SILENT_FOR", 1.0)
+        server.kill()
+        server.start()
+
+    restarted = Restarted(tmp_path, forget)
+    try:
+        status, _, err = run(str(files), "--transport", url, "--restart", restarted.command)
+        assert status == 1
+        assert "does the server keep its messages over a restart?" in err
+    finally:
+        restarted.over.set()
+        server.close()
+
+
+def test_a_restart_that_fails_is_a_failure(files: Path) -> None:
+    status, _, err = run(str(files), "--restart", "echo no such container >&2; exit 7")
+    assert status == 1
+    assert "error: --restart: status 7: no such container" in err
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "says"),
+    [
+        ("memory://", 2, "lives in one process"),
+        ("nosuch://host", 2, "unknown transport 'nosuch'"),
+        ("redis://user:secret@127.0.0.1:1/0", 3, "redis://user:***@127.0.0.1:1/0"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_a_status(tmp_path: Path, url: str, status: int, says: str) -> None:
+    (tmp_path / "a").write_text("a")
+    ended, _, err = run(str(tmp_path), "--transport", url)
+    assert ended == status
+    assert says in err
+    assert err.count("\n") == 1
+    assert "secret" not in err
