@@ -20,11 +20,12 @@ RAISED = (boto.BotoCoreError, boto.ClientError)
 GONE = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
 #: A receipt handle that settles nothing any more.
 STALE = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue", "InvalidIdFormat"})
-#: The service is asked for too much; nothing was done.
+#: The service is asked for too much, or too soon after a deletion; nothing was done.
 _BUSY = frozenset(
     {
         "KmsThrottled",
         "OverLimit",
+        "QueueDeletedRecently",
         "RequestLimitExceeded",
         "RequestThrottled",
         "SlowDown",
