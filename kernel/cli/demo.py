@@ -139,6 +139,7 @@ class Demo:
                 with self._crew:
                     self._gather(app, dict(zip(ids, self._tree.files, strict=True)), progress)
                     self._run.seconds = time.monotonic() - began
+                    self._place.drain(app)
             finally:
                 self._place.clean(app, ids)
         return self._run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from kernel.ports import Inspects
 LEASE = 2.0
 #: Seconds after which results vanish from a shared store by themselves, should the demo have no chance to delete them.
 KEEP_FOR = 3600.0
+#: Longest wait for messages whose results are there and that are not acknowledged, in seconds.
+DRAIN_FOR = 5 * LEASE
 #: Seconds for which the demo itself tries again while a service is away.
 PATIENCE = 60.0
 
@@ -62,6 +65,18 @@ class Place:
         except KernelError as error:
             raise Fault(f"{name}: {error}", UNAVAILABLE) from error
         return app
+
+    def drain(self, app: Kernel) -> None:
+        """Wait while a worker still settles messages: what a killed process had in hand comes back after its lease."""
+        transport = app.ports.transport
+        if not (self.shared and transport.features.inspect and isinstance(transport, Inspects)):
+            return
+        deadline = time.monotonic() + DRAIN_FOR
+        while time.monotonic() < deadline:
+            size = transport.sizes([self.queue])[0]
+            if not (size.ready or size.in_flight):
+                return
+            time.sleep(0.05)
 
     def clean(self, app: Kernel, ids: Sequence[str]) -> None:
         """Leave nothing behind on a server: what waits is dropped, results are deleted."""
