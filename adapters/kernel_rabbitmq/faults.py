@@ -15,6 +15,8 @@ _FOR_GOOD = frozenset({CONTENT_TOO_LARGE, ACCESS_REFUSED, PRECONDITION_FAILED, N
 
 _INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)' for (?:queue|exchange) '(.*)' in vhost '.*?': (.*)", re.DOTALL)
 
+_BY_BROKER = re.compile(r"ConnectionClosedByBroker: \((\d+)\)")
+
 
 def code_of(error: BaseException) -> int:
     """The reply code, 0 where there is none."""
@@ -54,14 +56,24 @@ def translate_opening(error: BaseException, at: str, user: str, vhost: str) -> K
     if isinstance(error, KernelError):
         return error
     text = text_of(error)
-    code = code_of(error)
-    if isinstance(error, exceptions.ProbableAuthenticationError) or (code == ACCESS_REFUSED):
+    code = code_of(error) or _code_in(text)
+    if code == ACCESS_REFUSED:
         return ConfigError(f"{at}: user {user!r} or its password is refused; check both, and `rabbitmqctl list_users`")
-    if isinstance(error, exceptions.ProbableAccessDeniedError) or code == NOT_ALLOWED:
+    if code == NOT_ALLOWED:
         return ConfigError(
             f"{at}: no virtual host {vhost!r} for the user {user!r}: check its name and "
             f"`rabbitmqctl list_permissions --vhost {vhost}`"
         )
-    if isinstance(error, exceptions.IncompatibleProtocolError):
+    if isinstance(error, exceptions.IncompatibleProtocolError) and "StreamLostError" not in text:
         return ConfigError(f"{at}: this does not speak AMQP 0-9-1; check the port ({text})")
     return Unavailable(f"{at}: {text}")
+
+
+def _code_in(text: str) -> int:
+    """The reply code in the text of an error that pika derives from the state in which a handshake ended.
+
+    Its guess (a wrong password while it authenticates, a wrong virtual host while it tunes) is not taken: a broker that
+    is being stopped ends connections in any state. One that refuses says so with a code.
+    """
+    found = _BY_BROKER.search(text)
+    return int(found[1]) if found else 0

@@ -9,7 +9,7 @@ from typing import Any
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 
-from kernel.errors import Unavailable
+from kernel.errors import ConfigError, Unavailable
 from kernel_rabbitmq.dialing import Dialer
 from kernel_rabbitmq.faults import translate, translate_opening
 from kernel_rabbitmq.loop import Loop
@@ -68,6 +68,8 @@ class Link:
                 dialing.done()
             except Exception as error:
                 failure = translate_opening(error, self._location.at, self._location.user, self._location.vhost)
+                if self.version and isinstance(failure, ConfigError):
+                    failure = Unavailable(str(failure))  # it was right once: whoever runs the broker can mend it there
                 dialing.fail(failure)
                 raise failure from error
             finally:

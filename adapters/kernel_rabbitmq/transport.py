@@ -105,6 +105,7 @@ class RabbitmqTransport:
             raise
         self._features = self._features_of(running.link.version)
         running.intake.counts = self._features.counts
+        running.outward.version = running.link.version
         self._owner = os.getpid()
         self._running = running
 
