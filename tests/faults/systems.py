@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.rabbitmq import rabbitmq_server
 from services.redis import redis_server
 from services.server import Server
 
@@ -38,4 +39,21 @@ def redis() -> Iterator[System]:
         server.close()
 
 
-SYSTEMS: Mapping[str, Callable[[], AbstractContextManager[System]]] = {"sqlite": sqlite, "redis": redis}
+@contextmanager
+def rabbitmq() -> Iterator[System]:
+    """Quorum queues, results in a file of each run. A frozen worker is given up when it misses its heartbeats."""
+    server, url = rabbitmq_server()
+    try:
+        options = "heartbeat=1&timeout=2"
+        yield System(
+            lambda folder, seed: (f"{url}?{options}&prefix=f{seed}.", f"sqlite:///{folder}/results.db"), server
+        )
+    finally:
+        server.close()
+
+
+SYSTEMS: Mapping[str, Callable[[], AbstractContextManager[System]]] = {
+    "sqlite": sqlite,
+    "redis": redis,
+    "rabbitmq": rabbitmq,
+}
