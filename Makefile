@@ -22,7 +22,8 @@ help:  ## show this list
 demo: $(SETUP)  ## see it work: two worker processes hash a tree (ARGS=--kill: one of them is killed)
 	$(BIN)kernel demo $(ARGS)
 
-test: $(SETUP)  ## the whole suite
+test: $(SETUP)  ## the whole suite; missing servers are installed or named
+	.ci/services
 	$(BIN)python -m pytest $(ARGS)
 
 check: lint types imports  ## format, lint, types, import contracts
