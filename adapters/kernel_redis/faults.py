@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions as redis
 
 from kernel.errors import ConfigError, KernelError, PortError, Rejected, Sent, Unavailable
@@ -11,13 +13,19 @@ class Lost(Exception):
     """The connection, or what it said, is of no use any more."""
 
 
+#: How Redis 6.2 puts an error that a command in a script met; later versions pass that on as it is.
+_WRAPPED = re.compile(r"ERR Error running script .*?: -([A-Z]+) ", re.DOTALL)
+
+
 class Refused(Exception):
     """An error that the server answered; it did nothing."""
 
     @property
     def word(self) -> str:
-        """Its code: the first word, as in the Redis protocol (simple errors)."""
-        return str(self).partition(" ")[0]
+        """Its code: the first word, as in the Redis protocol (simple errors), also of an error inside of a script."""
+        text = str(self)
+        wrapped = _WRAPPED.match(text)
+        return wrapped[1] if wrapped else text.partition(" ")[0]
 
 
 #: What the calls of this package may raise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kernel.errors import ConfigError
@@ -26,7 +27,7 @@ def examined(link: Link, location: Location) -> Server:
     """Look at a server; `ConfigError` when it cannot serve."""
     info = _info(link)
     version = info.get("redis_version", "0")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST:
         raise ConfigError(f"Redis at {location.shown} is version {version}: 6.2 or newer is needed")
     if info.get("cluster_enabled") == "1" and location.kind != "cluster":
         raise ConfigError(f"Redis at {location.shown} is a node of a cluster: write redis+cluster://")

@@ -9,6 +9,7 @@ redis+cluster://[user:password@]host[:port],host[:port]                         
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -75,7 +76,14 @@ class Location:
 
 def parse(url: str) -> Location:
     """Read a Redis URL; `ConfigError` names what is wrong with it, and never the password."""
-    parts = urlsplit(url)
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if authority and "@" in rest[len(authority) :]:  # what stands before it may be a part of a password
+        raise ConfigError(f"{scheme}://...: write @ as %40, and / ? # in a user or password as %2F %3F %23")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigError(f"{scheme}://{authority.rpartition('@')[2]}: no host is named like this") from None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if parts.scheme not in _SCHEMES or parts.fragment:
         raise ConfigError(f"{shown}: write redis://host:port/database")
@@ -94,7 +102,7 @@ def parse(url: str) -> Location:
             raise ConfigError(f"{shown}: name the service, as in redis+sentinel://host:26379/mymaster")
         service = path.pop(0)
     number = options.pop("database", "") or (path.pop(0) if path else "0")
-    if path or not number.isdigit() or (kind == "cluster" and number != "0"):
+    if path or not (number.isascii() and number.isdigit()) or (kind == "cluster" and number != "0"):
         raise ConfigError(f"{shown}: the database is one number (a cluster has only 0)")
     prefix = options.get("prefix", "")
     if "{" in prefix or "}" in prefix:

@@ -33,26 +33,32 @@ def _connected(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), 1.0)
 
 
-def _pong(connection: socket.socket) -> bool:
+def _pong(connection: socket.socket, *others: bytes) -> bool:
     with connection:
         connection.settimeout(5.0)
         connection.sendall(b"PING\r\n")
-        return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED"))
+        return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", *others))
 
 
 def _server(name: str, options: Sequence[str], answers: Callable[[Path], bool]) -> Server:
     """A server that is not started. `answers` is given its directory."""
     binary = os.environ.get(PROGRAM_VARIABLE) or program("redis-server", "valkey-server", install=INSTALL)
-    command = [binary, "--save", "", "--daemonize", "no", *options]
-    server = Server(name, lambda directory: [*command, "--dir", str(directory)], lambda: answers(server.directory))
+    given = ["--save", "", "--daemonize", "no"]
+    server = Server(
+        name,
+        lambda directory: [binary, *given, "--dir", str(directory), *options],
+        lambda: answers(server.directory),
+    )
     return server
 
 
-def redis_server(*options: str, port: int = 0) -> tuple[Server, str]:
-    """A private server, started, and its URL. `options` are those of the server's command line."""
+def redis_server(*options: str, port: int = 0, loaded: bool = True) -> tuple[Server, str]:
+    """A private server, started, and its URL. `options` are those of the server's command line. Without `loaded` it may
+    still be loading its data."""
     port = port or free_port()
     listen = ("--port", str(port), "--bind", "127.0.0.1")
-    server = _server("redis", [*listen, *options], lambda _: _pong(_connected(port)))
+    others = () if loaded else (b"-LOADING",)
+    server = _server("redis", [*listen, *options], lambda _: _pong(_connected(port), *others))
     server.start()
     return server, f"redis://127.0.0.1:{port}/0"
 
