@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -210,6 +211,8 @@ def main(
         for name in PACKAGES:
             if any(system.environment == name for row in rows for system in row.systems):
                 console.print(f"environment of {name}: {programs(name).parent.name}")
+        # Whoever ends this program ends its servers and workers too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         session = Session(durability, seconds or (1.5 if quick else 3.0))
         try:
             run(session, rows, repeat or (1 if quick else 3), minutes, console, store)

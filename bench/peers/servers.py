@@ -167,6 +167,8 @@ class Rabbitmq:
             "RABBITMQ_LOG_BASE": str(home / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
+            # Then the script becomes the node, in place of waiting for it as a child that would outlive both.
+            "RUNNING_UNDER_SYSTEMD": "true",
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }

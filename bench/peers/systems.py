@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class System:
 
 KERNEL = System("kernel", "kernel_", "worker", "kernel", "ours")
 PORTS = System("bare loop, kernel's ports", "kernel_", "ports", "kernel", "bare")
+KERNEL_RABBITMQ = replace(KERNEL, variant="worker-rabbitmq")
+PORTS_RABBITMQ = replace(PORTS, variant="ports-rabbitmq")
 LIST = System("bare loop, redis-py", "bare_", "list", "bare", "bare")
 PIKA = System("bare loop, pika", "bare_", "pika", "bare", "bare")
 LOOP = System("bare processes, no queue", "bare_", "loop", "bare", "bare")
@@ -38,14 +40,14 @@ NOTIFY = System("huey, notify_result", "huey_", "notify", "huey", "peer")
 
 #: Neighbours in a round are compared, so ours stands beside its limits.
 ON_REDIS = [KERNEL, PORTS, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, TASKIQ_LIST, RQ, HUEY]
-ON_RABBITMQ = [KERNEL, PORTS, PIKA, PREFORK, SOLO, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]
+ON_RABBITMQ = [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, SOLO, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]
 ON_SQLITE = [KERNEL, PORTS]
 #: One producer of a kind is enough where no worker runs.
 SENDING = [KERNEL, PORTS, LIST, PREFORK, DRAMATIQ_REDIS, STREAM, TASKIQ_LIST, RQ, HUEY]
 #: Whoever waits for a result of huey lets it tell that there is one.
 WAITING = [KERNEL, PORTS, LIST, PREFORK, DRAMATIQ_REDIS, STREAM, TASKIQ_LIST, RQ, NOTIFY]
 COMPUTING = [LOOP, KERNEL, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, RQ, HUEY]
-WAITING_RABBITMQ = [KERNEL, PORTS, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]
+WAITING_RABBITMQ = [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ PLAN = [
     Row("backlog", "redis", [PREFORK, DRAMATIQ_REDIS, STREAM, RQ, HUEY], long=True, peers=1),
     Row("kept", "rabbitmq", ON_RABBITMQ),
     Row("ignored", "rabbitmq", ON_RABBITMQ, long=True),
-    Row("enqueue", "rabbitmq", [KERNEL, PORTS, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]),
-    Row("bulk", "rabbitmq", [KERNEL, PORTS, PIKA, PREFORK, TASKIQ_RABBITMQ]),
+    Row("enqueue", "rabbitmq", [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]),
+    Row("bulk", "rabbitmq", [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, TASKIQ_RABBITMQ]),
     Row("latency", "rabbitmq", WAITING_RABBITMQ, long=True),
 ]
 #: For trials of the harness, without any server.

@@ -21,27 +21,23 @@ BATCH = 1000
 TTL = 86400.0
 
 _LATE = "at least once: acknowledged after the run"
+_WORKER = [
+    ["{bin}/kernel", "worker", "kernel_:app", "--processes", "2", "--pool", "solo", "--log-level", "warning"],
+]
+_SETTINGS = "`kernel worker --processes 2 --pool solo --log-level warning`, else defaults"
+_BARE = [["{bin}/python", "{driver}", "serve"]] * 2
+_BARE_SETTINGS = "two processes; the port calls of kernel's adapters in batches of 1,000, nothing of kernel around them"
+_QUORUM = "; quorum queue, every send confirmed"
 VARIANTS = {
-    "worker": Variant(
-        "`kernel worker --processes 2 --pool solo --log-level warning`, else defaults",
-        _LATE,
-        [
-            [
-                *("{bin}/kernel", "worker", "kernel_:app", "--processes", "2", "--pool", "solo"),
-                *("--log-level", "warning"),
-            ]
-        ],
-        "`send_many`",
-        pace=(80_000, 50_000),
-        sends=(5000, 120_000),
-    ),
+    "worker": Variant(_SETTINGS, _LATE, _WORKER, "`send_many`", pace=(90_000, 60_000), sends=(6000, 120_000)),
     "ports": Variant(
-        "two processes; the port calls of kernel's adapters in batches of 1,000, nothing of kernel around them",
-        _LATE,
-        [["{bin}/python", "{driver}", "serve"]] * 2,
-        "`Transport.send` of 1,000",
-        pace=(120_000, 80_000),
-        sends=(6000, 120_000),
+        _BARE_SETTINGS, _LATE, _BARE, "`Transport.send` of 1,000", pace=(150_000, 80_000), sends=(7000, 120_000)
+    ),
+    "worker-rabbitmq": Variant(
+        _SETTINGS + _QUORUM, _LATE, _WORKER, "`send_many`", pace=(20_000, 15_000), sends=(900, 15_000)
+    ),
+    "ports-rabbitmq": Variant(
+        _BARE_SETTINGS + _QUORUM, _LATE, _BARE, "`Transport.send` of 1,000", pace=(25_000, 18_000), sends=(900, 15_000)
     ),
 }
 
@@ -168,5 +164,5 @@ class PortsSide:
 
 
 if __name__ == "__main__":
-    side: Side = PortsSide() if ORDER.variant == "ports" else KernelSide()
+    side: Side = PortsSide() if ORDER.variant.startswith("ports") else KernelSide()
     main(side, VARIANTS, ["kernelq", "redis", "pika"])
