@@ -98,10 +98,12 @@ def send_all(send: Callable[[Sequence[Outgoing]], None], batch: Sequence[Outgoin
     """Send a batch and what is left of it after partial failures, within `timeout` seconds in all.
 
     Raises `PartialSend`, with indexes into `batch`, when some messages are refused for good or time runs out for
-    them, and the error of the service when none is known to be sent.
+    them, and the error of the service when none is known to be sent. What one try may have sent stays unknown, whatever
+    the tries after it say.
     """
     left = list(range(len(batch)))
     refused: dict[int, PortError] = {}
+    unclear: set[int] = set()
 
     def attempt() -> None:
         nonlocal left
@@ -112,17 +114,28 @@ def send_all(send: Callable[[Sequence[Outgoing]], None], batch: Sequence[Outgoin
             for position, error in partial.errors.items():
                 if isinstance(error, Unavailable):
                     again.append(left[position])
+                    if error.sent == "unknown":
+                        unclear.add(left[position])
                 else:
                     refused[left[position]] = error
             left = again
             if left:
                 raise Unavailable(str(partial), sent=partial.sent) from partial
+        except PortError as error:
+            if error.sent == "unknown":
+                unclear.update(left)
+            raise
 
     try:
         persist(attempt, timeout)
     except PortError as error:
         if len(left) == len(batch):
-            raise
+            raise _unclear(error) if unclear else error
         refused.update(dict.fromkeys(left, error))
     if refused:
-        raise PartialSend(refused)
+        raise PartialSend({at: _unclear(error) if at in unclear else error for at, error in refused.items()})
+
+
+def _unclear(error: PortError) -> PortError:
+    """An error of a message that an earlier try may have sent."""
+    return error if error.sent == "unknown" else type(error)(str(error), sent="unknown")

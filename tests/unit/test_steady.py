@@ -166,6 +166,18 @@ def test_a_rest_that_is_refused_as_a_whole_does_not_hide_what_was_sent(at: FakeC
     assert {index: str(error) for index, error in caught.value.errors.items()} == {1: "closed", 2: "large"}
 
 
+def test_what_one_try_may_have_sent_stays_unknown(at: FakeClock) -> None:
+    """The tries after it say "no" of themselves only: a caller that believes it sends the message a second time."""
+    lost, away = Unavailable("lost", sent="unknown"), Unavailable("away")
+    with pytest.raises(Unavailable, match="away") as caught:
+        send_all(Service([lost, *[away] * 1000]).send, batch("ab"), 5.0)
+    assert caught.value.sent == "unknown"
+    service = Service([PartialSend({1: lost, 2: away}), *[PartialSend({0: away, 1: away})] * 1000])
+    with pytest.raises(PartialSend) as partial:
+        send_all(service.send, batch("abc"), 5.0)
+    assert {index: error.sent for index, error in partial.value.errors.items()} == {1: "unknown", 2: "no"}
+
+
 # -- in_chunks ---------------------------------------------------------------------------------------------
 
 
