@@ -73,5 +73,6 @@ class Crew:
             if producer.poll() is None:
                 producer.kill()
             producer.wait()
-        for run in [*self.past, self.worker]:
+        for number, run in enumerate([*self.past, self.worker]):
             run.close()
+            (self.folder / f"worker-{number}.log").write_text(run.log + "\n")

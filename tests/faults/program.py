@@ -57,6 +57,8 @@ def produce(count: int, seed: int) -> None:
         number += size
         while keys and time.monotonic() < deadline:
             keys = _send(keys, random)
+            if keys:
+                time.sleep(0.1)
 
 
 def _send(keys: list[str], random: Random) -> list[str]:
