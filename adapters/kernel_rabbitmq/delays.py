@@ -28,6 +28,9 @@ LONGEST: Final = ((1 << LEVELS) - 1) * UNIT / 1000 - 60.0
 PREFIX: Final = "kernel.delay"
 DELIVERY: Final = f"{PREFIX}.delivery"
 
+#: Where delayed messages end whose queue is gone when they are due.
+ASTRAY: Final = f"{PREFIX}.dead"
+
 
 def units(seconds: float) -> int:
     """A delay in units, rounded up: never early."""
@@ -60,7 +63,13 @@ class Delays:
             yield from self._topology.remember(f"{DELIVERY} {queue}", partial(self._destination, name))
 
     def _delivery(self) -> Steps[None]:
-        yield from self._topology.rpc("exchange_declare", DELIVERY, "topic", durable=True)
+        # A destination that was deleted meanwhile must not hold up the others: a level waits for every confirm.
+        rpc = self._topology.rpc
+        yield from rpc("exchange_declare", ASTRAY, "fanout", durable=True)
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT}
+        yield from rpc("queue_declare", ASTRAY, durable=True, arguments=arguments)
+        yield from rpc("queue_bind", ASTRAY, ASTRAY)
+        yield from rpc("exchange_declare", DELIVERY, "topic", durable=True, arguments={"alternate-exchange": ASTRAY})
 
     def _destination(self, name: str) -> Steps[None]:
         yield from self._topology.rpc("queue_bind", name, DELIVERY, f"#.{word(name)}")

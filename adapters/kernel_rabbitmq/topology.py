@@ -18,7 +18,6 @@ from kernel_rabbitmq.url import Location
 NO_LIMIT = 1_000_000_000
 #: Arguments that a look at an existing queue takes over from it, one after the other, at most so many.
 MOST_ARGUMENTS = 20
-_ABSENT = "kernel.no-such-exchange"
 
 
 class Topology:
@@ -123,26 +122,21 @@ class Topology:
             if code_of(error.__cause__ or error) != NOT_FOUND:
                 raise
             raise Rejected(f"there is no queue {name!r} and declare=no: create it, or leave declare=no out") from error
-        # Nobody tells the arguments of a queue over AMQP, except in refusing others. So it is declared with some that
-        # do not fit, and what the refusal names is taken over, until it has named what we want to know.
-        arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-dead-letter-exchange": _ABSENT}
+        # Nobody tells the arguments of a queue over AMQP, except in refusing others. So it is declared as a quorum queue
+        # with nothing else, and what a refusal names is taken over, until it names what we want to know or there is
+        # nothing left to refuse: then it is a quorum queue, and has no place for dead letters.
+        arguments: dict[str, Any] = {"x-queue-type": "quorum"}
         for _ in range(MOST_ARGUMENTS):
             try:
                 yield from self.rpc("queue_declare", name, durable=True, arguments=arguments)
-                return
             except PortError as error:
                 differs = inequivalent(error.__cause__ or error)
-            if differs is None or differs[0] == "x-queue-type":
-                return  # not durable, exclusive, of another type: that is its owner's choice, and nothing is limited
-            argument, text = differs
-            if argument == "x-dead-letter-exchange":
-                if text.rstrip(" .").endswith("current is none"):
-                    raise Rejected(_without_dead_letters(name))
-                return
-            value = _current(text)
-            if value is None:
-                return
-            arguments[argument] = value
+            else:
+                raise Rejected(_without_dead_letters(name))
+            value = _current(differs[1]) if differs is not None else None
+            if differs is None or value is None or differs[0] in ("x-queue-type", "x-dead-letter-exchange"):
+                return  # of another type, which has no delivery limit, or with dead letters, or one that cannot be told
+            arguments[differs[0]] = value
 
 
 def _current(text: str) -> str | int | None:
@@ -157,7 +151,7 @@ def _current(text: str) -> str | int | None:
 def _without_dead_letters(name: str) -> str:
     return (
         f"the quorum queue {name!r} has no x-dead-letter-exchange: beyond its delivery limit it would drop messages "
-        f"without a word; create it again with one, or set one by a policy and use declare=yes with another name"
+        f"without a word; create it again with one, or leave declare=no out and take another name or prefix"
     )
 
 

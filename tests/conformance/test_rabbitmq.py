@@ -11,9 +11,12 @@ from kernel_rabbitmq.names import dead_of
 from kernel_rabbitmq.url import parse
 from services.rabbitmq import remove, shared_rabbitmq, shared_server
 from services.server import Server
+from support import PAUSE
 
 from kernel.ports import Delivery, Inbox, Outgoing
 
+#: Seconds after which a new queue survives a kill of its node.
+SETTLED = 1.5
 #: Names that the adapters of a namespace have used: a broker lists its queues by the management plugin only.
 USED: dict[str, set[str]] = {}
 
@@ -73,6 +76,9 @@ class Control:
         self._server().stop()
 
     def kill(self) -> None:
+        # A node writes down which log belongs to a new queue when it has not been told of another one for half a
+        # second. One that is killed before comes back with the queue and without its messages: docs/rabbitmq.md.
+        PAUSE.wait(SETTLED)
         self._server().kill()
 
     def restart(self) -> None:
