@@ -130,7 +130,9 @@ def send_all(send: Callable[[Sequence[Outgoing]], None], batch: Sequence[Outgoin
         persist(attempt, timeout)
     except PortError as error:
         if len(left) == len(batch):
-            raise _unclear(error) if unclear else error
+            if unclear:
+                raise _unclear(error) from error
+            raise
         refused.update(dict.fromkeys(left, error))
     if refused:
         raise PartialSend({at: _unclear(error) if at in unclear else error for at, error in refused.items()})
