@@ -22,7 +22,7 @@ MAX_VALUE = 64 * 1024 * 1024
 #: Longest time to live in seconds, some three thousand years; taken for "for ever", so that there is one way to write.
 LONGEST = 1e11
 
-_PUT = Script("put")
+_PUT = Script("told", "put")
 #: Final, generation, attempt, fence; `lua/put.lua` reads it.
 _RANK = Struct(">BIII")
 _pack = _RANK.pack

@@ -24,7 +24,7 @@ class Script:
         self.digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
         _TEXTS[self.digest] = text
 
-    def command(self, keys: tuple[str, ...], *arguments: Any) -> tuple[Any, ...]:
+    def command(self, keys: tuple[str | bytes, ...], *arguments: Any) -> tuple[Any, ...]:
         """The command that runs it."""
         return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
 

@@ -1,4 +1,4 @@
-"""Waiting for records without polling: each record is published on the channel of its key when it is written."""
+"""Waiting for records without polling: each record is told of on the channel of its key when it is written."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from kernel_redis import faults
 from kernel_redis.bell import Bell
 from kernel_redis.client import Client
 from kernel_redis.link import Link, Parts, checked, readable
+from kernel_redis.scripts import Script, in_full
 
 _Local: Any = original("_thread", "_local")
-#: What a notice begins with; a record never does, because its first byte is 0 or 1.
+_LOOK = Script("told", "look")
+#: A wait that lasted so long without news ends with a look of its own; seconds. The nodes of a cluster tell each other
+#: of a notice, and what breaks between them loses it.
+LOOK = 1.0
+#: What a notice begins with; a list of records never does, because the first byte of each is 0 to 3.
 _NOTICES = (b"message", b"subscribe", b"unsubscribe")
 
 
 class Subscription:
-    """A connection that is told of some records, and what they are as far as it was told."""
+    """A connection that is told of some records, and what they are as far as it was told: see `lua/told.lua`."""
 
     __slots__ = ("__weakref__", "link", "records")
 
@@ -62,9 +67,11 @@ class Watch:
             watching = self._watching()
             self._subscribe(watching, wanted)
             records = watching.records
-            while not any(record is not None and record[0] == 1 for record in map(records.__getitem__, wanted)):
+            lapsed = False
+            while not any(map(_is_final, map(records.__getitem__, wanted))):
                 left = until - monotonic()
-                if left <= 0 or self._bell.rung:
+                lapsed = left <= 0
+                if lapsed or self._bell.rung:
                     break
                 self._client.check()
                 if readable([watching.link], self._bell.fileno(), left)[0]:
@@ -80,7 +87,8 @@ class Watch:
         self._client.check()
         if self._bell.rung:
             self._bell.hush()
-        return [records[name] for name in wanted]
+        told = [records[name] for name in wanted]
+        return self._completed(names, told, lapsed and timeout >= LOOK)
 
     def rouse(self) -> None:
         """End a wait, or the next one."""
@@ -93,18 +101,28 @@ class Watch:
             watching.close()
         self._bell.close()
 
+    def _completed(self, names: Sequence[str], told: list[bytes | None], every: bool) -> list[bytes | None]:
+        """Read the records of which only a notice came, or every one."""
+        short = [at for at, record in enumerate(told) if every or (record is not None and len(record) == 1)]
+        for at, record in zip(short, self._fetch([names[at] for at in short]) if short else [], strict=True):
+            told[at] = record
+        return told
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _watching(self) -> Subscription:
         self._client.check()
         watching: Subscription | None = getattr(self._local, "watching", None)
-        if watching is None:
-            link = self._client.connect(self._client.address(""), 3)
-            link.connect()
-            watching = self._local.watching = Subscription(link)
-            self._all.add(watching)
-        else:
-            self._drain(watching)
+        if watching is not None:
+            try:
+                self._drain(watching)
+                return watching
+            except faults.FAULTS:
+                self._forget()  # cut off while nobody waited
+        link = self._client.connect(self._client.address(""), 3)
+        link.connect()
+        watching = self._local.watching = Subscription(link)
+        self._all.add(watching)
         return watching
 
     def _forget(self) -> None:
@@ -120,7 +138,7 @@ class Watch:
         """
         records, link = watching.records, watching.link
         asked = set(wanted)
-        gone = [name for name, record in records.items() if name not in asked or (record or b"\0")[0] == 1]
+        gone = [name for name, record in records.items() if name not in asked or _is_final(record)]
         for name in gone:
             del records[name]
         new = [name for name in dict.fromkeys(wanted) if name not in records]
@@ -129,7 +147,7 @@ class Watch:
         if new:
             commands.append(("SUBSCRIBE", *new))
             if self._client.spans:
-                commands.append(("MGET", *new))
+                commands.append(look := _LOOK.command(tuple(new)))
         if not commands:
             return
         link.send(commands)
@@ -137,9 +155,13 @@ class Watch:
             self._await_notices(watching, len(gone) + len(new))
             found = self._fetch([name.decode("utf-8", "surrogatepass") for name in new])
         elif new:
-            while watching.heed(answer := checked(link.read())):
+            while watching.heed(answer := link.read()):
                 pass
-            found = answer
+            if isinstance(answer, faults.Refused) and answer.word == "NOSCRIPT":
+                link.send([in_full(look)])
+                while watching.heed(answer := link.read()):
+                    pass
+            found = checked(answer)
         else:
             self._await_notices(watching, len(gone))
             return
@@ -158,3 +180,8 @@ class Watch:
     def _drain(self, watching: Subscription) -> None:
         while watching.link.has_data():
             watching.heed(checked(watching.link.read()))
+
+
+def _is_final(record: bytes | None) -> bool:
+    """Of a record or the notice of one: its first byte is odd."""
+    return record is not None and record[0] & 1 == 1

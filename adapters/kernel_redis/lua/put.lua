@@ -1,6 +1,6 @@
 -- Write records that are not outranked, in order. KEYS: records. ARGV: time to live (ms), records.
--- A record begins with final (1 byte), generation, attempt and fence (4 bytes each). What is written is also published
--- on the channel named like its key. Answer: for each record that stands instead, its place (from 0) and its value.
+-- A record begins with final (1 byte), generation, attempt and fence (4 bytes each). Of what is written is also
+-- told (told.lua) on the channel named like its key. Answer: for each record that stands instead, its place (from 0) and its value.
 local call, ttl, standing = redis.call, ARGV[1], {}
 
 -- The two rules of `kernel.ports.results.outranked`.
@@ -32,7 +32,7 @@ for i, key in ipairs(KEYS) do
     end
   end
   if written then
-    call('PUBLISH', key, record)
+    call('PUBLISH', key, told(record))
   end
 end
 return standing

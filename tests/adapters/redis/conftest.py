@@ -81,3 +81,38 @@ def later() -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
     yield call
     for thread in threads:
         thread.join(10.0)
+
+
+class Monitor:
+    """The commands of clients, as a server saw them: what it was sent over the network, not what scripts ran."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = control(url)
+
+    def during(self, what: Callable[[], object]) -> list[list[str]]:
+        """The commands, in upper case and split into words, that came while `what` ran."""
+        with self._client.monitor() as monitor:
+            what()
+            mark = f"mark {uuid4().hex}"
+            with control(self._url) as client:
+                client.echo(mark)
+            found: list[list[str]] = []
+            for told in monitor.listen():
+                if mark in told["command"]:
+                    break
+                if told["client_type"] != "lua":
+                    found.append(told["command"].split(" "))
+        ours = ("HELLO", "CLIENT", "PING", "SELECT", "INFO", "ECHO")  # also shaking hands is no work
+        return [[words[0].upper(), *words[1:]] for words in found if words[0].upper() not in ours]
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture
+def monitor(private: Private) -> Iterator[Monitor]:
+    """What is sent to the private server."""
+    watching = Monitor(private[1])
+    yield watching
+    watching.close()
