@@ -123,7 +123,7 @@ class Session:
 
 
 def run(session: Session, rows: list[Row], repeat: int, minutes: float, console: Console, store: Path | None) -> None:
-    """Measure round by round until all is done or time is up. A round that has begun is left at the end of time."""
+    """Measure round by round until all is done or time is up; what was measured until then is kept."""
     deadline = time.monotonic() + minutes * 60
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -133,7 +133,7 @@ def run(session: Session, rows: list[Row], repeat: int, minutes: float, console:
         for number in range(repeat):
             for row in rows:
                 for system in row.measured(number):
-                    if number and time.monotonic() > deadline:
+                    if time.monotonic() > deadline:
                         progress.console.print(f"time is up in round {number + 1}")
                         return
                     progress.update(line, description=f"{row.server}, {row.workload}, {system.name}")
@@ -152,9 +152,7 @@ def run(session: Session, rows: list[Row], repeat: int, minutes: float, console:
 @click.option("--peers", default="", metavar="A,B", help="Only peers whose names contain one of these words.")
 @click.option("--repeat", type=click.IntRange(1), default=None, help="Rounds.  [default: 3; with --quick: 1]")
 @click.option("--seconds", type=float, default=None, help="Length of a run.  [default: 3; with --quick: 1.5]")
-@click.option(
-    "--minutes", type=float, default=24.0, show_default=True, help="No measurement begins later, but in round 1."
-)
+@click.option("--minutes", type=float, default=24.0, show_default=True, help="No measurement begins later.")
 @click.option("--quick", is_flag=True, help="One round of short runs, without the longest workloads.")
 @click.option(
     "--trial", is_flag=True, help="kernel and a bare loop on SQLite: no server, no peer; for the harness itself."

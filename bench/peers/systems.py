@@ -69,19 +69,19 @@ class Row:
 
 PLAN = [
     Row("kept", "redis", ON_REDIS),
-    Row("ignored", "redis", ON_REDIS),
+    Row("ignored", "redis", ON_REDIS, peers=2),
     Row("enqueue", "redis", SENDING),
-    Row("bulk", "redis", [KERNEL, PORTS, LIST, PREFORK, STREAM, RQ]),
+    Row("bulk", "redis", [KERNEL, PORTS, LIST, PREFORK, STREAM, RQ], peers=2),
     Row("latency", "redis", WAITING),
     Row("cpu", "redis", COMPUTING),
-    Row("footprint", "redis", [KERNEL, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, RQ, HUEY]),
+    Row("footprint", "redis", [KERNEL, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, RQ, HUEY], peers=2),
     Row("backlog", "redis", [KERNEL, PORTS, LIST]),
     Row("backlog", "redis", [PREFORK, DRAMATIQ_REDIS, STREAM, RQ, HUEY], long=True, peers=1),
     Row("kept", "rabbitmq", ON_RABBITMQ),
-    Row("ignored", "rabbitmq", ON_RABBITMQ, long=True),
+    Row("ignored", "rabbitmq", ON_RABBITMQ, long=True, peers=1),
     Row("enqueue", "rabbitmq", [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]),
-    Row("bulk", "rabbitmq", [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, TASKIQ_RABBITMQ]),
-    Row("latency", "rabbitmq", WAITING_RABBITMQ, long=True),
+    Row("bulk", "rabbitmq", [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, TASKIQ_RABBITMQ], peers=2),
+    Row("latency", "rabbitmq", WAITING_RABBITMQ, long=True, peers=1),
 ]
 #: For trials of the harness, without any server.
 TRIAL = [Row(workload, "sqlite", ON_SQLITE) for workload in ("kept", "ignored", "enqueue", "bulk", "latency")]
