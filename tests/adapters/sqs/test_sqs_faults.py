@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from adapters.sqs.wiring import answering, client, refusal
+from botocore.awsrequest import AWSResponse
 from botocore.session import Session
 from kernel_sqs import SqsTransport
 from services.server import free_port
@@ -153,17 +155,16 @@ def test_what_the_service_says(transport: SqsTransport, code: str, status: int, 
 
 def test_nothing_is_tried_twice(transport: SqsTransport) -> None:
     transport.declare(["work"])
-    tries: list[int] = []
+    tries: list[str] = []
 
-    def broken(request: Any, **_: Any) -> Any:
-        tries.append(1)
-        raise ConnectionResetError("cut")
+    def broken(request: Any, **_: Any) -> AWSResponse:
+        tries.append(request.url)
+        return AWSResponse(request.url, 500, {}, SimpleNamespace(stream=lambda: [b""]))
 
     client(transport).meta.events.register("before-send.sqs.SendMessageBatch", broken)
-    with pytest.raises(Exception, match="cut"):
-        client(transport).send_message_batch(
-            QueueUrl=transport._queues.url("work"), Entries=[{"Id": "0", "MessageBody": "x"}]
-        )
+    with pytest.raises(Unavailable) as caught:
+        transport.send([Outgoing("work", b"x")])
+    assert caught.value.sent == "unknown"
     assert len(tries) == 1, "the one loop that tries again is the kernel's"
 
 
