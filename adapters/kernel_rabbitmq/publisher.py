@@ -13,6 +13,7 @@ from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.ports import Outgoing
 from kernel_rabbitmq import delays
 from kernel_rabbitmq.faults import translate
+from kernel_rabbitmq.frames import Frames, Message
 from kernel_rabbitmq.link import Link, blocked
 from kernel_rabbitmq.steps import Steps, Wait
 from kernel_rabbitmq.topology import Topology
@@ -32,10 +33,6 @@ class Job:
         self.wait = Wait()
 
 
-#: Exchange, routing key, properties, body.
-Message = tuple[str, str, BasicProperties, bytes]
-
-
 class Publisher:
     """The one channel that publishes, on a connection of its own: an alarm of the broker stops a connection that
     publishes altogether, and what was received must be settled all the same. Only the I/O thread touches it."""
@@ -47,6 +44,7 @@ class Publisher:
         self._delays = delays.Delays(topology)
         self._channel: Channel | None = None
         self._opening: Wait | None = None
+        self._frames = Frames(0, 0)
         self._last = 0
         #: Of each message that is not confirmed, by its tag, in their order.
         self._pending: dict[int, tuple[Job, int, Message]] = {}
@@ -73,16 +71,14 @@ class Publisher:
         """Publish messages and wait until each is confirmed; returns the errors by index."""
         channel = yield from self._ready()
         job = Job(len(messages))
+        written = self._frames.of(messages, mandatory)
         pending, tag = self._pending, self._last
-        publish = channel.basic_publish
-        try:
-            for index, message in enumerate(messages):
-                exchange, key, properties, body = message
-                publish(exchange, key, body, properties, mandatory)
-                tag += 1
-                pending[tag] = (job, index, message)
-        finally:
-            self._last = tag
+        for index, message in enumerate(messages):
+            tag += 1
+            pending[tag] = (job, index, message)
+        self._last = tag
+        # One write for all, by the method that pika itself writes with.
+        channel.connection._adapter_emit_data(written)
         yield from self._link.answered(job.wait, None)
         return job.errors
 
@@ -140,6 +136,7 @@ class Publisher:
         channel.confirm_delivery(self._confirmed, callback=wait.done)
         yield from self._link.answered(wait, channel)
         self._last = 0
+        self._frames = Frames(channel.channel_number, channel.connection._body_max_length)
         self._channel = channel
 
     def _closed(self, reason: BaseException) -> None:

@@ -122,9 +122,9 @@ class Topology:
             if code_of(error.__cause__ or error) != NOT_FOUND:
                 raise
             raise Rejected(f"there is no queue {name!r} and declare=no: create it, or leave declare=no out") from error
-        # Nobody tells the arguments of a queue over AMQP, except in refusing others. So it is declared as a quorum queue
-        # with nothing else, and what a refusal names is taken over, until it names what we want to know or there is
-        # nothing left to refuse: then it is a quorum queue, and has no place for dead letters.
+        # Nobody tells the arguments of a queue over AMQP, except in refusing others. So it is declared as a quorum
+        # queue with nothing else, and what a refusal names is taken over, until it names what we want to know or
+        # there is nothing left to refuse: then it is a quorum queue, and has no place for dead letters.
         arguments: dict[str, Any] = {"x-queue-type": "quorum"}
         for _ in range(MOST_ARGUMENTS):
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pika
 
-from services.server import Server, free_port, program
+from services.server import LONG, Server, free_port, program
 
 #: An existing server to use in place of one of our own; the user in it may declare queues and exchanges.
 VARIABLE = "KERNEL_TEST_RABBITMQ_URL"
@@ -66,13 +67,24 @@ def _environment(directory: Path, port: int, epmd: int) -> dict[str, str]:
     }
 
 
+class Node(Server):
+    """A node, and the epmd beside it."""
+
+    def stop(self) -> None:
+        """Stop it in the orderly way: the node alone is told, because it aborts when its helpers end before it."""
+        process = self._process
+        if process is not None and self.pid:
+            os.kill(process.pid, signal.SIGTERM)
+            process.wait(LONG)
+        self.kill()
+
+
 def rabbitmq_server(settings: Mapping[str, str] | None = None, *, port: int = 0) -> tuple[Server, str]:
     """A private node, started, and its URL. `settings` are lines of its configuration file."""
     port = port or free_port()
     binary = script()
-    environment: dict[str, str] = {}
     command = ["/bin/sh", "-c", SCRIPT, "rabbitmq", binary]
-    server = Server("rabbitmq", lambda directory: command, lambda: _answers(port), environment=environment)
+    server = Node("rabbitmq", lambda directory: command, lambda: _answers(port))
     lines = {"loopback_users": "none", **(settings or {})}
     (server.directory / "rabbitmq.conf").write_text("".join(f"{key} = {text}\n" for key, text in lines.items()))
     (server.directory / "plugins").write_text("[].\n")
