@@ -15,6 +15,7 @@ from kernel.native import sleep
 from kernel.opened import Opened
 from kernel.steady import Outage
 from kernel.worker.banner import banner
+from kernel.worker.native_logging import log_natively
 from kernel.worker.seat import Seat
 from kernel.worker.worker import Worker
 
@@ -114,6 +115,8 @@ def patch(pool: str) -> None:
             eventlet.monkey_patch()
     except ImportError as error:
         raise MissingExtra(f"the {pool} pool needs {pool}: pip install 'kernelq[{pool}]'") from error
+    if pool in GREEN:
+        log_natively()
 
 
 def check_patched(app: Kernel, pool: str) -> None:
