@@ -207,7 +207,7 @@ def _envelope(payload: bytes) -> Envelope | None:
 
 
 #: What belongs to the life that has ended: its start time, the detours it took.
-_OVER = frozenset((wire.ETA, wire.HOP, wire.UNKNOWN_SINCE))
+_OVER = frozenset((wire.ETA, wire.HOP, wire.UNKNOWN_SINCE, wire.FENCE))
 
 
 def revive(letter: Letter, now: Callable[[], float] = time.time) -> Outgoing:
