@@ -143,8 +143,8 @@ def run(session: Session, rows: list[Row], repeat: int, minutes: float, console:
                             f"{row.server}, {row.workload}, {system.name}: {sample.summary}", markup=False
                         )
                     progress.advance(line)
-            if store is not None:
-                session.recording.save(store)
+                    if store is not None:
+                        session.recording.save(store)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -200,8 +200,8 @@ def show(recording: Recording, console: Console) -> None:
 def markdown(recording: Recording) -> str:
     """The tables as Markdown."""
     rounds = max((sample.round for sample in recording.samples), default=0) + 1
-    lines = [f"Measured on {recording.date}: {recording.machine}; {rounds} rounds."]
-    lines += [f"{SERVERS[name]}: {settings}." for name, settings in recording.servers.items()]
+    lines = [f"Measured on {recording.date}: {recording.machine}. Rounds: {rounds}."]
+    lines += [f"{settings}." for settings in recording.servers.values()]
     lines.append(_quiet(recording))
     for table in tables(recording):
         marks = ["--:" if place >= table.numbers else "---" for place in range(len(table.columns))]
