@@ -1,7 +1,7 @@
 """Dead letters: what could not be run, read and sent again without losing any of it.
 
-A letter is a dead frame that a worker wrote, or a raw frame that a broker moved by itself. Looking is done by `peek`;
-sending again and purging take letters under a lease, and what does not match is given back.
+A letter is a dead frame that a worker wrote, or a raw frame that a broker moved by itself. Looking is done by `peek`
+where there is one; sending again and purging take letters under a lease, and what does not match is given back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 from kernel import envelope as wire
 from kernel.envelope import Envelope, dead_queue, decode, decode_dead, encode
-from kernel.errors import DecodeError, PartialSend, PortError, Unsupported
+from kernel.errors import DecodeError, PartialSend, PortError
 from kernel.ports import Commits, Delivery, Extends, Inspects, Outgoing, Transport
 
 #: Letters taken from the transport in one call.
@@ -108,17 +108,35 @@ class DeadLetters:
         self._monotonic = monotonic
 
     def list(self, match: Match = ALL, limit: int = BATCH) -> Sequence[Letter]:
-        """Up to `limit` matching letters, the oldest first; nothing is taken. `Unsupported` without `peek`."""
-        transport = self._transport
-        if not isinstance(transport, Inspects) or not transport.features.inspect:
-            raise Unsupported(f"this transport cannot show what is in {self.name} without taking it")
-        seen = transport.peek(self.name, limit if match == ALL else SEARCHED)
+        """Up to `limit` matching letters, the oldest first; all of them stay where they are.
+
+        Where the transport has no `peek` they are taken for as long as the look lasts and given back, which some
+        brokers count as a delivery. Nobody works on a queue of dead letters, so nobody misses them meanwhile.
+        """
+        seen = self._seen(limit if match == ALL else SEARCHED)
         letters = (read_letter(payload, self.queue) for payload in seen)
         return [letter for letter in letters if match(letter)][:limit]
 
     def find(self, task_id: str) -> Sequence[Letter]:
-        """The letters of one task, mostly one. `Unsupported` without `peek`."""
+        """The letters of one task, mostly one; looked for as `list` does."""
         return self.list(Match(ids=frozenset((task_id,))), SEARCHED)
+
+    def _seen(self, most: int) -> Sequence[bytes]:
+        transport = self._transport
+        if isinstance(transport, Inspects) and transport.features.inspect:
+            return transport.peek(self.name, most)
+        held = Held(transport, self._monotonic)
+        payloads: list[bytes] = []
+        try:
+            for batch in received(transport, self.name, held):
+                for delivery in batch:
+                    held.add(delivery)
+                    payloads.append(delivery.payload)
+                if len(payloads) >= most:
+                    break
+        finally:
+            held.release()
+        return payloads[:most]
 
     def requeue(self, match: Match = ALL, limit: int = 0) -> int:
         """Send matching letters to their queues again and return how many; `limit` 0 for all of them.

@@ -31,13 +31,16 @@ def inspector(app: Kernel) -> Inspects:
 
 
 def known_queues(app: Kernel) -> list[str]:
-    """Queues that hold or held work, sorted: those of the transport, those of the configuration and of the tasks.
+    """Queues that hold or held work, sorted: those of the configuration and of the tasks, and of the transport where it
+    can list them.
 
     Queues of dead letters are not among them, but the queue that each belongs to is.
     """
+    transport = app.ports.transport
     names = {app.config.tasks.queue}
     names.update(queue for task in app.tasks.values() if (queue := task.options.get("queue")))
-    names.update(name.removesuffix(_DEAD) for name in inspector(app).queues())
+    if transport.features.inspect and isinstance(transport, Inspects):
+        names.update(name.removesuffix(_DEAD) for name in transport.queues())
     return sorted(names)
 
 

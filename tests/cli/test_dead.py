@@ -226,6 +226,16 @@ def test_a_task_that_fails_again_is_requeued_once(shop: Shop, inspect: bool) -> 
     assert [decode(read_letter(frame, "").payload).generation for frame in shop.payloads("mail.dead")] == [1, 1, 1]
 
 
+def test_letters_are_listed_where_a_transport_cannot_peek(shop: Shop) -> None:
+    ids = [shop.bury(shop.call("shop.send", number), "mail") for number in range(250)]
+    transport: Any = Failing(shop.app.ports.transport, Unavailable("never"))
+    transport.features = replace(transport.features, inspect=False)
+    letters = DeadLetters(transport, "mail")
+    assert [letter.id for letter in letters.list(limit=120)] == ids[:120]
+    assert [letter.id for letter in letters.find(ids[249])] == [ids[249]]
+    assert [letter.id for letter in letters.list(limit=1000)] == ids, "they are all there, in their order"
+
+
 def test_letters_held_back_keep_their_leases(shop: Shop) -> None:
     for _ in range(350):
         shop.bury(shop.call("shop.send"), "mail")
