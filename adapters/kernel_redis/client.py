@@ -12,9 +12,11 @@ from kernel_redis.faults import FAULTS, Refused
 from kernel_redis.link import Link, Parts, connector
 from kernel_redis.links import Links
 from kernel_redis.nodes import Fixed, nodes_of
-from kernel_redis.scripts import in_full
+from kernel_redis.scripts import Script, in_full
 from kernel_redis.server import Server, examined
 from kernel_redis.url import Address, Location
+
+_RIGHTS = Script("rights")
 
 #: The key that says which server is meant, and the command.
 Command = tuple[str, Parts]
@@ -43,11 +45,19 @@ class Client:
     def open(self) -> Server:
         """Connect and look at the server. `ConfigError` for what can never work, `Unavailable` when it is away."""
         self.check()
+        if self.location.unreadable:  # redis-py would not say which
+            raise ConfigError(f"Redis at {self.location.shown}: {self.location.unreadable} cannot be read")
         try:
             with self.lend(self.address("")) as link:
-                return examined(link, self.location)
+                server = examined(link, self.location)
+            key = f"{self.location.prefix}:rights"
+            denied = self.one(key, *_RIGHTS.command((key,)))
         except (*FAULTS, PortError, ConfigError) as error:
             raise faults.translate_opening(error, self.location.shown) from error
+        if denied:
+            names = ", ".join(name.decode() for name in denied)
+            raise ConfigError(f"Redis at {self.location.shown}: its user may not do this ({names}); see ACL SETUSER")
+        return server
 
     def close(self) -> None:
         """Let go of every connection. Idempotent."""

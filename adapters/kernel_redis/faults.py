@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 
 from redis import exceptions as redis
 
@@ -24,6 +25,8 @@ class Refused(Exception):
     def word(self) -> str:
         """Its code: the first word, as in the Redis protocol (simple errors), also of an error inside of a script."""
         text = str(self)
+        if "executing the script can't" in text or "ACL failure in script" in text:
+            return "NOPERM"  # which 7.0 leaves out, and later ones and Valkey
         wrapped = _WRAPPED.match(text)
         return wrapped[1] if wrapped else text.partition(" ")[0]
 
@@ -66,6 +69,12 @@ def translate(error: BaseException, where: str, sent: Sent) -> PortError:
         return Unavailable(f"Redis at {where} refuses the user or password: check those in the URL")
     if word == "NOPERM":
         return Rejected(f"Redis at {where}: its user may not do this ({error}); see ACL SETUSER")
+    untrusted = _untrusted(error)
+    if untrusted is not None:
+        return Unavailable(
+            f"Redis at {where}: its certificate ({untrusted.verify_message}) is not trusted: name the authority with "
+            f"cafile=, and the host as the certificate does"
+        )
     if is_lost(error):
         return Unavailable(f"Redis at {where}: {error}", sent=sent)
     return Rejected(f"Redis at {where}: {error}")
@@ -73,11 +82,18 @@ def translate(error: BaseException, where: str, sent: Sent) -> PortError:
 
 def translate_opening(error: BaseException, where: str) -> KernelError:
     """The error of `open`: what an operator has to mend is a `ConfigError`."""
-    if isinstance(error, KernelError):
+    if isinstance(error, KernelError) and not isinstance(error, Rejected):
         return error
     translated = translate(error, where, "no")
-    mend = isinstance(translated, Rejected) or _word(error) in _LOGIN
+    mend = isinstance(translated, Rejected) or _word(error) in _LOGIN or _untrusted(error) is not None
     return ConfigError(str(translated)) if mend else translated
+
+
+def _untrusted(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The refusal of a certificate, from which redis-py makes an error of its own."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _word(error: BaseException) -> str:

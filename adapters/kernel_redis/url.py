@@ -9,6 +9,7 @@ redis+cluster://[user:password@]host[:port],host[:port]                         
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -72,6 +73,12 @@ class Location:
     def shown(self) -> str:
         """How messages name it: without anything secret."""
         return self.path or ",".join(f"{host}:{port}" for host, port in self.addresses)
+
+    @property
+    def unreadable(self) -> str:
+        """The option that names a file which cannot be read; "" when there is none."""
+        files = {"cafile": self.cafile, "certfile": self.certfile, "keyfile": self.keyfile}
+        return next((f"{key}={path}" for key, path in files.items() if path and not os.access(path, os.R_OK)), "")
 
 
 def parse(url: str) -> Location:

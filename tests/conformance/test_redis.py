@@ -11,7 +11,7 @@ from kernel_conformance import (
     TransportConformance,
 )
 from kernel_redis import RedisCoordination, RedisResults, RedisSchedules, RedisTransport
-from services.redis import DURABLE, Cluster, redis_server
+from services.redis import DURABLE, redis_server, shared_cluster
 from services.server import Server
 
 #: Seconds. Short, because nothing but waiting ends a lease or a delay here; long enough for a busy machine.
@@ -75,22 +75,16 @@ class TestSchedules(ScheduleStoreConformance):
 # -- the same on a cluster -----------------------------------------------------------------------------------
 
 
-@cache
-def cluster() -> Cluster:
-    """Three masters that lose nothing when they are killed."""
-    return Cluster(*DURABLE)
-
-
 class ClusterService:
     """Control of all of its nodes at once, started by whoever needs it first."""
 
     def __getattr__(self, name: str) -> object:
-        return getattr(cluster(), name)
+        return getattr(shared_cluster(), name)
 
 
 def cluster_url(namespace: str) -> str:
     """The URL of a namespace."""
-    return f"{cluster().url}?prefix={namespace}&lease={LEASE}"
+    return f"{shared_cluster().url}?prefix={namespace}&lease={LEASE}"
 
 
 class TestClusterTransport(TransportConformance):

@@ -17,9 +17,8 @@ from support import eventually
 
 from services.server import Server, free_port, program
 
-#: Existing servers to use in place of our own.
+#: An existing server to use in place of one of our own.
 VARIABLE = "KERNEL_TEST_REDIS_URL"
-CLUSTER_VARIABLE = "KERNEL_TEST_REDIS_CLUSTER_URL"
 #: Path of a server program to use in place of the one that is installed: another version, or Valkey.
 PROGRAM_VARIABLE = "KERNEL_TEST_REDIS_SERVER"
 INSTALL = "apt-get install redis-server (or any Redis 6.2+ or Valkey), or set KERNEL_TEST_REDIS_URL"
@@ -87,9 +86,9 @@ def socket_server() -> tuple[Server, str]:
     """A private server that has no port."""
 
     def answers(directory: Path) -> bool:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(directory / "redis.sock"))
-        return _pong(connection)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(directory / "redis.sock"))
+            return _pong(connection)
 
     server = _server("redis", ["--port", "0", "--unixsocket", "redis.sock"], answers)
     server.start()
@@ -122,7 +121,7 @@ def _certificates() -> Iterator[tuple[str, bytes]]:
 
     def certificate(subject: str, key: Any, issuer: str, signer: Any, *, authority: bool) -> bytes:
         names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (subject, issuer)]
-        places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        places = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         made = (
             x509.CertificateBuilder()
             .subject_name(names[0])
@@ -165,6 +164,10 @@ def _port_of_two() -> int:
             return port
 
 
+def _nothing() -> None:
+    """In between nothing happens."""
+
+
 class Cluster:
     """Three masters with a third of the slots each, and no replicas. Also the `ServiceControl` of a suite."""
 
@@ -187,6 +190,30 @@ class Cluster:
     def node_of(self, slot: int) -> int:
         """The index of the node that had this slot in the beginning."""
         return next(at for at in range(3) if slot < SLOTS * (at + 1) // 3)
+
+    def move(self, slot: int, to: int, between: Callable[[], object] = lambda: None) -> None:
+        """Move a slot and its keys to another node. `between` is called when one half of the keys has been moved."""
+        ids, source = self.ids(), self.node_of(slot)
+        with control(self.urls[source]) as old, control(self.urls[to]) as new:
+            new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+            old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+            keys = sorted(old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000))
+            port = self.urls[to].rpartition(":")[2].partition("/")[0]
+            for part in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+                if part:
+                    old.execute_command("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *part)
+                between()
+                between = _nothing
+            for client in (new, old):
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+        eventually(lambda: all(self._serves(url, slot, to) for url in self.urls), 10.0, "all know the new node")
+
+    def _serves(self, url: str, slot: int, node: int) -> bool:
+        with control(url) as client:
+            told = client.execute_command("CLUSTER", "NODES")
+        text = told if isinstance(told, str) else told.decode() if isinstance(told, bytes) else ""
+        mine = next(line for line in text.splitlines() if self.urls[node].rpartition(":")[2].partition("/")[0] in line)
+        return str(slot) in mine
 
     def ids(self) -> list[str]:
         """The nodes as they name each other."""

@@ -130,6 +130,7 @@ def test_every_script_is_known_again(private: Private, opened: Opened, how: str)
 
     if how == "restart":
         server.restart()
+    again(lambda: opened(RedisTransport, url))
     again(lambda: transport.send([Outgoing("q", b"1")]))
     again(lambda: transport.send([Outgoing("q", b"2", dedup_key="k")]))
     assert again(lambda: transport.receive(["q"], 2, 0.0))
