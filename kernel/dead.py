@@ -16,7 +16,7 @@ from typing import Literal
 from kernel import envelope as wire
 from kernel.envelope import Envelope, dead_queue, decode, decode_dead, encode
 from kernel.errors import DecodeError, PartialSend, PortError
-from kernel.ports import Commits, Delivery, Extends, Inspects, Outgoing, Transport
+from kernel.ports import Commits, Delivery, Extends, Inspects, Outgoing, Peeks, Transport
 
 #: Letters taken from the transport in one call.
 BATCH = 100
@@ -123,7 +123,7 @@ class DeadLetters:
 
     def _seen(self, most: int) -> Sequence[bytes]:
         transport = self._transport
-        if isinstance(transport, Inspects) and transport.features.inspect:
+        if isinstance(transport, Peeks) and transport.features.peek:
             return transport.peek(self.name, most)
         held = Held(transport, self._monotonic)
         payloads: list[bytes] = []

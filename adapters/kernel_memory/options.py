@@ -20,7 +20,20 @@ from kernel.errors import ConfigError
 
 #: Features of the transport and of the result store that can be taken away.
 TRANSPORT_MASKS = frozenset(
-    ("lease", "delay", "priorities", "dedup", "ordered", "broadcast", "commit", "counts", "inspect", "wake")
+    (
+        "lease",
+        "delay",
+        "priorities",
+        "dedup",
+        "ordered",
+        "broadcast",
+        "commit",
+        "counts",
+        "inspect",
+        "peek",
+        "lists",
+        "wake",
+    )
 )
 RESULT_MASKS = frozenset(("guarded", "wait"))
 

@@ -175,7 +175,7 @@ class MemoryTransport:
 
     def queues(self) -> list[str]:
         """Names of the queues that exist, sorted."""
-        self._check(0, self._features.inspect, "inspect")
+        self._check(0, self._features.lists, "lists")
         with self._space.lock:
             return sorted(self._space.queues.by_name)
 
@@ -189,7 +189,7 @@ class MemoryTransport:
 
     def peek(self, queue: str, limit: int) -> list[bytes]:
         """Payloads of ready and delayed messages, the next to be delivered first."""
-        self._check(0, self._features.inspect, "inspect")
+        self._check(0, self._features.peek, "peek")
         with self._space.lock:
             self._space.queues.reap(self._clock.monotonic())
             return self._space.queues.peek(queue, limit, self._clock.now(), self._features.expiry)
@@ -285,5 +285,7 @@ def _features(mask: frozenset[str], limits: Limits) -> Features:
         counts="counts" not in mask,
         release_counts=limits.release_counts,
         inspect="inspect" not in mask,
+        peek="peek" not in mask,
+        lists="lists" not in mask,
         wake="wake" not in mask,
     )

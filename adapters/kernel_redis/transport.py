@@ -83,6 +83,8 @@ class RedisTransport:
             commit=self._client.spans,
             counts=True,
             inspect=True,
+            peek=True,
+            lists=True,
             wake=True,
         )
 

@@ -65,6 +65,8 @@ class SqliteTransport:
             commit=True,
             counts=True,
             inspect=True,
+            peek=True,
+            lists=True,
             wake=True,
         )
 

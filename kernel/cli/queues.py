@@ -17,7 +17,7 @@ from kernel.cli.output import FAILED, Fault, as_json, duration, moment, plural, 
 from kernel.dead import Held, ready, received, settle
 from kernel.envelope import dead_queue, decode
 from kernel.errors import ConfigError, DecodeError, Unsupported
-from kernel.ports import Inspects, Outgoing, QueueSize
+from kernel.ports import Inspects, Lists, Outgoing, Peeks, QueueSize
 
 _DEAD = dead_queue("")
 
@@ -39,7 +39,7 @@ def known_queues(app: Kernel) -> list[str]:
     transport = app.ports.transport
     names = {app.config.tasks.queue}
     names.update(queue for task in app.tasks.values() if (queue := task.options.get("queue")))
-    if transport.features.inspect and isinstance(transport, Inspects):
+    if transport.features.lists and isinstance(transport, Lists):
         names.update(name.removesuffix(_DEAD) for name in transport.queues())
     return sorted(names)
 
@@ -95,7 +95,10 @@ def _row(size: QueueSize, dead: QueueSize, now: float) -> dict[str, Any]:
 def peek(context: Context, queue: str, limit: int, as_json: bool) -> None:
     """Show the next messages of QUEUE; nothing is taken."""
     with context.load() as app:
-        rows = [described(payload) for payload in inspector(app).peek(queue, limit)]
+        transport = app.ports.transport
+        if not transport.features.peek or not isinstance(transport, Peeks):
+            raise Unsupported("this transport cannot show messages without taking them; use the tools of the broker")
+        rows = [described(payload) for payload in transport.peek(queue, limit)]
     if as_json:
         print_json([_plain(row) for row in rows])
         return

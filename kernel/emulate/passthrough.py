@@ -14,7 +14,9 @@ from kernel.ports import (
     Features,
     Inbox,
     Inspects,
+    Lists,
     Outgoing,
+    Peeks,
     QueueSize,
     Transport,
     Wakes,
@@ -38,6 +40,8 @@ class Passthrough:
         self._commits = inner if isinstance(inner, Commits) else None
         self._broadcasts = inner if isinstance(inner, Broadcasts) else None
         self._inspects = inner if isinstance(inner, Inspects) else None
+        self._peeks = inner if isinstance(inner, Peeks) else None
+        self._lists = inner if isinstance(inner, Lists) else None
         self._wakes = inner if isinstance(inner, Wakes) else None
 
     @property
@@ -91,7 +95,7 @@ class Passthrough:
 
     def queues(self) -> list[str]:
         """Names of the queues that exist, sorted."""
-        return _need(self._inspects, "inspect").queues()
+        return _need(self._lists, "lists").queues()
 
     def sizes(self, queues: Sequence[str]) -> list[QueueSize]:
         """How full each queue is."""
@@ -99,7 +103,7 @@ class Passthrough:
 
     def peek(self, queue: str, limit: int) -> list[bytes]:
         """Payloads of ready and delayed messages."""
-        return _need(self._inspects, "inspect").peek(queue, limit)
+        return _need(self._peeks, "peek").peek(queue, limit)
 
     def purge(self, queue: str) -> int:
         """Drop all ready and delayed messages; returns how many."""

@@ -52,8 +52,12 @@ class Features:
     counts: bool = False
     #: A release counts as a delivery in `redelivered` although nothing ran.
     release_counts: bool = False
-    #: `sizes`, `peek` and `purge` exist.
+    #: `sizes` and `purge` exist.
     inspect: bool = False
+    #: `peek` exists: a message can be seen without being taken.
+    peek: bool = False
+    #: `queues` exists: the service can name its queues.
+    lists: bool = False
     #: `wake` exists: a blocked `receive` can be ended from another thread.
     wake: bool = False
 

@@ -160,17 +160,28 @@ class Broadcasts(Protocol):
 class Inspects(Protocol):
     """Present exactly when `Features.inspect`. For tools; may be slow; sees a moment."""
 
-    def queues(self) -> list[str]:
-        """Names of the queues that exist, sorted."""
-
     def sizes(self, queues: Sequence[str]) -> list[QueueSize]:
         """How full each queue is, in the order asked; an unknown queue is empty."""
+
+    def purge(self, queue: str) -> int:
+        """Drop all ready and delayed messages, not the leased ones; returns how many. Delayed ones of which `sizes`
+        cannot tell stay."""
+
+
+@runtime_checkable
+class Peeks(Protocol):
+    """Present exactly when `Features.peek`. For tools; may be slow."""
 
     def peek(self, queue: str, limit: int) -> list[bytes]:
         """Payloads of ready and delayed messages, the next to be delivered first; nothing is taken."""
 
-    def purge(self, queue: str) -> int:
-        """Drop all ready and delayed messages, not the leased ones; returns how many."""
+
+@runtime_checkable
+class Lists(Protocol):
+    """Present exactly when `Features.lists`. For tools; may be slow."""
+
+    def queues(self) -> list[str]:
+        """Names of the queues that exist, sorted."""
 
 
 @runtime_checkable

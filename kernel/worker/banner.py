@@ -86,6 +86,7 @@ def in_words(features: Features) -> Iterator[str]:
         ("atomic settling", features.commit),
         ("exact delivery counts", features.counts),
         ("inspection", features.inspect),
+        ("peeking", features.peek),
     ):
         if present:
             yield name

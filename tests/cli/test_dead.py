@@ -229,7 +229,7 @@ def test_a_task_that_fails_again_is_requeued_once(shop: Shop, inspect: bool) -> 
 def test_letters_are_listed_where_a_transport_cannot_peek(shop: Shop) -> None:
     ids = [shop.bury(shop.call("shop.send", number), "mail") for number in range(250)]
     transport: Any = Failing(shop.app.ports.transport, Unavailable("never"))
-    transport.features = replace(transport.features, inspect=False)
+    transport.features = replace(transport.features, inspect=False, peek=False)
     letters = DeadLetters(transport, "mail")
     assert [letter.id for letter in letters.list(limit=120)] == ids[:120]
     assert [letter.id for letter in letters.find(ids[249])] == [ids[249]]

@@ -15,7 +15,10 @@ from kernel_memory import Limits, MemoryCoordination, MemoryResults, MemorySched
 
 from kernel.clock import SYSTEM, FakeClock
 
-MASKS = ("lease", "delay", "priorities", "dedup", "ordered", "broadcast", "commit", "counts", "inspect", "wake")
+MASKS = (
+    "lease", "delay", "priorities", "dedup", "ordered", "broadcast", "commit", "counts", "inspect", "peek", "lists",
+    "wake",
+)  # fmt: skip
 
 
 class Reference(TransportConformance):
@@ -110,6 +113,14 @@ class TestWithoutCounts(Reference):
 
 class TestWithoutInspect(Reference):
     mask = {"inspect"}
+
+
+class TestWithoutPeek(Reference):
+    mask = {"peek"}
+
+
+class TestWithoutLists(Reference):
+    mask = {"lists"}
 
 
 class TestWithoutWake(Reference):

@@ -139,7 +139,9 @@ def test_the_optional_protocols_stay(world: World, mask: tuple[str, ...]) -> Non
 
 
 def test_a_method_that_the_adapter_masks_stays_masked(world: World) -> None:
-    transport = world.completed("priorities", "lease", "commit", "broadcast", "inspect", "wake").transport
+    transport = world.completed(
+        "priorities", "lease", "commit", "broadcast", "inspect", "peek", "lists", "wake"
+    ).transport
     assert isinstance(transport, QueuePriority)
     for call in (
         lambda: transport.extend([], 1.0),

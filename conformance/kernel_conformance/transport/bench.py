@@ -16,7 +16,9 @@ from kernel.ports import (
     Extends,
     Features,
     Inspects,
+    Lists,
     Outgoing,
+    Peeks,
     QueueSize,
     Transport,
     Wakes,
@@ -28,7 +30,7 @@ QUEUE = "work"
 OTHER = "other"
 
 
-class FullTransport(Transport, Extends, Commits, Broadcasts, Inspects, Wakes, Protocol):
+class FullTransport(Transport, Extends, Commits, Broadcasts, Inspects, Peeks, Lists, Wakes, Protocol):
     """A transport with every optional method, so that tests can name them; the abilities say which are there."""
 
 

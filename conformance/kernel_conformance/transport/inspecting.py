@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from kernel.ports import QueueSize
 from kernel_conformance.clause import claims
-from kernel_conformance.transport.abilities import INSPECT
+from kernel_conformance.transport.abilities import INSPECT, LISTS, PEEK
 from kernel_conformance.transport.bench import OTHER, QUEUE, TransportBench
 
 
-@claims(INSPECT)
+@claims(LISTS)
 def test_queues_are_listed(bench: TransportBench) -> None:
     """T-INSPECT-1: `queues` has the name of every declared queue, sorted, and no foreign or internal one.
 
@@ -54,7 +54,8 @@ def test_sizes_are_in_the_order_asked(bench: TransportBench) -> None:
     assert sizes[0].ready in (0, None)
     assert sizes[0].oldest_at is None
     assert [size.ready for size in sizes[1:]] in ([2, 1], [None, None])
-    assert "unknown" not in bench.first.queues()
+    if bench.f.lists:
+        assert "unknown" not in bench.first.queues()
     assert bench.first.sizes([]) == []
 
 
@@ -82,11 +83,11 @@ def test_the_oldest_message(bench: TransportBench) -> None:
     )
 
 
-@claims(INSPECT)
+@claims(PEEK)
 def test_peek_takes_nothing(bench: TransportBench) -> None:
     """T-INSPECT-5: `peek` shows up to `limit` payloads, the next to be delivered first, and takes and counts nothing.
 
-    Fix: read without a lease; where the service cannot, do not claim `inspect`.
+    Fix: read without a lease; where the service cannot, do not claim `peek`.
     """
     bench.send(b"a", b"b", b"c")
     assert bench.first.peek(QUEUE, 2) == [b"a", b"b"]
@@ -100,7 +101,7 @@ def test_peek_takes_nothing(bench: TransportBench) -> None:
     assert bench.settle(2) == [b"b", b"c"]
 
 
-@claims(INSPECT)
+@claims(PEEK)
 def test_peek_shows_delayed_messages(bench: TransportBench) -> None:
     """T-INSPECT-6: `peek` shows delayed messages behind the ready ones.
 
@@ -122,14 +123,15 @@ def test_peek_shows_delayed_messages(bench: TransportBench) -> None:
 def test_purge_drops_what_nobody_holds(bench: TransportBench) -> None:
     """T-INSPECT-7: `purge` drops the ready and delayed messages of one queue and says how many.
 
-    Fix: count what was deleted; leave other queues and the queue itself alone.
+    Fix: count what was deleted; leave other queues and the queue itself alone. Delayed messages may stay where `sizes`
+    says None of them.
     """
     bench.send(b"a", b"b")
     bench.send(b"kept", queue=OTHER)
     dropped = 2
     if bench.f.delay:
         bench.send(b"later", not_before=bench.now() + min(bench.f.delay, 60.0))
-        dropped = 3
+        dropped = 2 if bench.first.sizes([QUEUE])[0].delayed is None else 3
     assert bench.first.purge(QUEUE) == dropped
     assert bench.first.purge(QUEUE) == 0
     assert bench.first.purge("unknown") == 0
