@@ -61,7 +61,8 @@ class RedisInbox:
             try:
                 if not readable([link], -1, max(0.0, until - monotonic()))[0]:
                     break
-                while link.has_data():
+                # Not `link.has_data`: its poller belongs, under gevent, to the loop of the thread that made the inbox.
+                while readable([link], -1, 0.0)[0]:
                     kind, _, payload = checked(link.read())
                     if kind == b"message":
                         found.append(payload)
