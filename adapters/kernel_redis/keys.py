@@ -31,8 +31,12 @@ class Keys:
             base = self._bases[name] = f"{self.prefix}:q:{{{escaped(name)}}}"
         return base
 
+    def ready(self, name: str, priority: int) -> str:
+        """The list of the ready messages of one priority."""
+        return f"{self.queue(name)}:{priority}"
+
     def wake(self, name: str) -> str:
-        """The list on which receivers of a queue wait for a token."""
+        """The set on which receivers of a queue wait for a token."""
         return f"{self.queue(name)}:wake"
 
     def result(self, key: str) -> str:

@@ -34,7 +34,6 @@ LOOK = 1.0
 TOP = 9
 
 _CLAIM = Script("queue", "claim")
-_SEND = Script("queue", "send")
 _STORE = Script("queue", "store")
 _ACK = Script("ack")
 _RELEASE = Script("queue", "release")
@@ -128,7 +127,7 @@ class RedisTransport:
         commands, owners = self._storing(batch, errors)
         answers = self._client.many(commands) if commands else []
         failed = [at for at, answer in enumerate(answers) if isinstance(answer, PortError)]
-        if len(failed) == len(commands) and not (errors and failed):
+        if len(failed) == len(commands) and not errors:
             for at in failed:
                 raise answers[at]
         for at in failed:
@@ -248,7 +247,9 @@ class RedisTransport:
     ) -> tuple[list[Command], list[list[int]]]:
         """The commands that store a batch, and the indexes of what each of them stores.
 
-        A queue with a message that has a time or a key goes through one script as a whole, so that its order is kept.
+        Plain messages are pushed, and then their queue is given its token: two commands that need no script, because a
+        token twice is one, and one that is missing costs a receiver `LOOK` seconds. A queue with a message that has a
+        time or a key goes through one script as a whole, so that its order is kept.
         """
         now = int(time.time() * 1000)
         special = {out.queue for out in batch if out.not_before or out.dedup_key}
@@ -257,13 +258,19 @@ class RedisTransport:
             if at not in errors:
                 groups.setdefault((out.queue, -1 if out.queue in special else out.priority), []).append(at)
         commands: list[Command] = []
+        owners = list(groups.values())
         for (queue, priority), indexes in groups.items():
             if priority >= 0:
-                commands.append(self._of(queue, _SEND, priority, *[stored(batch[at], now) for at in indexes]))
+                key = self._keys.ready(queue, priority)
+                commands.append((key, ("RPUSH", key, *[stored(batch[at], now) for at in indexes])))
             else:
                 each = [part for at in indexes for part in self._stored_each(batch[at], now)]
                 commands.append(self._of(queue, _STORE, int(DEDUP * 1000), *each))
-        return commands, list(groups.values())
+        for queue in dict.fromkeys([queue for queue, priority in groups if priority >= 0]):
+            key = self._keys.wake(queue)
+            commands.append((key, ("ZADD", key, 0, "1")))
+            owners.append([])
+        return commands, owners
 
     def _stored_each(self, out: Outgoing, now: int) -> tuple[Any, ...]:
         due = milliseconds(out.not_before)

@@ -17,7 +17,7 @@ LATE = 0.05
 
 
 class WaitingRoom:
-    """Waits with a blocked BLPOP, and has the claims that follow it run by the server itself as soon as it ends.
+    """Waits with a blocked BZPOPMIN, and has the claims that follow it run by the server itself as soon as it ends.
 
     The server takes the next command of a connection when the blocked one has its answer, so claims that are sent
     right behind it cost no round trip of their own. On a cluster there are several connections, whose claims together
@@ -57,7 +57,7 @@ class WaitingRoom:
         for group in [keys] if self._client.spans else [[key] for key in keys]:
             link = loans.enter_context(self._client.lend(self._client.address(group[0])))
             link.id  # noqa: B018 - asked of a new link while nothing is under way: `_unblock` needs it
-            link.send([("BLPOP", *group, f"{max(timeout, 0.001):.3f}"), *behind])
+            link.send([("BZPOPMIN", *group, f"{max(timeout, 0.001):.3f}"), *behind])
             links.append(link)
         return links
 
@@ -68,7 +68,7 @@ class WaitingRoom:
                 other.call("CLIENT", "UNBLOCK", link.id)
                 token = _token(link)
                 if token is not None:
-                    other.call("RPUSH", *token)
+                    other.call("ZADD", token[0], 0, token[1])
 
 
 def _token(link: Link) -> list[bytes] | None:

@@ -3,7 +3,7 @@
 --   :delayed    sorted set of nonce .. message by the millisecond at which it is due
 --   :leases     sorted set of receipts by the millisecond at which the lease ends
 --   :held       hash of receipt to message, for what is under lease
---   :wake       list of at most one token, for which idle receivers wait
+--   :wake       sorted set of at most one token, for which idle receivers wait; a set, so that adding it twice is once
 --   :dedup:<k>  a key of a message that was stored, until its window is over
 -- A message is in exactly one of lists, delayed and held, because each script moves it in one step.
 
@@ -17,9 +17,7 @@ local function milliseconds()
 end
 
 local function wake(base)
-  if redis.call('LLEN', base .. ':wake') == 0 then
-    redis.call('RPUSH', base .. ':wake', '1')
-  end
+  redis.call('ZADD', base .. ':wake', 0, '1')
 end
 
 -- Bytes that somebody else wrote into these keys are handed out too: kernel puts them to the dead letters. So nothing
