@@ -1,10 +1,11 @@
 """Receiving and settling.
 
-A broker that pushes and a kernel that asks are brought together in two ways. Small questions (`FEW`) are answered by
-`basic.get`, queue after queue in the order asked: exact, and nothing waits here that nobody asked for. Large ones are
-answered by consumers, whose prefetch is twice the question in a few steps, so that the next batch is here when the
-worker comes back. Who finds nothing and waits has a consumer on each queue of the question; what is more than the
-question is kept for the next one, and goes back to the broker when none comes for `IDLE` seconds.
+A broker that pushes and a kernel that asks are brought together so that nothing waits here that nobody asked for:
+before RabbitMQ 4.3 what is given back counts as a delivery, and the kernel runs what was delivered before with care,
+one at a time. Small questions (`FEW`) are answered by `basic.get`, queue after queue in the order asked; large ones by
+a consumer whose prefetch is the question, and which ends when it is answered. A queue that was found empty keeps its
+consumer: its silence says that the queue still is, and its message ends a wait. What such consumers were given in the
+meantime goes back when nobody asks for `IDLE` seconds.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from kernel_rabbitmq.faults import being_created, translate
 from kernel_rabbitmq.link import Link
 from kernel_rabbitmq.loop import Loop, Timer
 from kernel_rabbitmq.steps import Run, Steps, Wait
-from kernel_rabbitmq.subscription import Receipt, Session, Subscription
+from kernel_rabbitmq.subscription import Receipt, Session, Subscription, pop, take
 from kernel_rabbitmq.topology import Topology
 from kernel_rabbitmq.url import Location
 
 #: Questions below this are small. A message got singly costs a round trip, ten of them as much as a consumer.
 FEW: Final = 10
-#: Seconds without a question after which consumers end and what they were given goes back. Above the 50 ms of work that
-#: a worker asks for at a time, below the 100 ms after which an idle process must have what waits behind a long task.
+#: Seconds without a question after which consumers end and what they were given goes back. Above the 50 ms of work
+#: that a worker asks for at a time, below the 100 ms in which an idle process must have what waits behind a long task.
 IDLE: Final = 0.07
+#: Seconds for which the silence of a consumer is believed. A broker that deletes a queue says so to its consumers, but
+#: not always when somebody declares it again at that moment.
+TRUSTED: Final = 10.0
 #: How often a queue that is just being created is asked, and the seconds in between.
 TURNS: Final = 10
 PAUSE: Final = 0.02
-#: Prefetch of large questions.
-STEPS: Final = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 65535)
 
 
 class Intake:
@@ -76,13 +78,15 @@ class Intake:
         yield from self._turn()
         try:
             if not self._topology.knows(queues):
+                gone = [queue for queue in queues if not self._topology.knows([queue])]
                 yield from self._topology.declare(queues)
+                yield from self._forget(gone)
             session = self._session
             if session is None:
                 session = yield from self._open()
             found = yield from (self._many if limit >= FEW else self._few)(session, queues, limit)
             if not found and monotonic() < until:
-                yield from self._subscribe(session, queues, self._step(limit) if limit >= FEW else 1)
+                yield from self._subscribe(session, queues)
                 found = yield from self._wait(session, queues, limit, until)
             return found
         finally:
@@ -104,7 +108,7 @@ class Intake:
             self._background(self.settle(strays[::-1], ack=False))
 
     def _wait(self, session: Session, queues: Sequence[str], limit: int, until: float) -> Steps[list[Delivery]]:
-        found = _take(session, queues, limit)
+        found = take(session, queues, limit)
         while not found and monotonic() < until:
             if session is not self._session:
                 raise Unavailable(f"{self._location.at}: the channel was lost")
@@ -115,7 +119,7 @@ class Intake:
             finally:
                 self._arrival = None
                 self._loop.remove_timeout(timer)
-            found = _take(session, queues, limit)
+            found = take(session, queues, limit)
         return found
 
     def wake(self) -> None:
@@ -128,7 +132,7 @@ class Intake:
         for queue in queues:
             subscription = session.subscriptions.get(queue)
             if subscription is not None:
-                _pop(subscription, limit, found)
+                pop(subscription, limit, found)
             while len(found) < limit and not (subscription is not None and subscription.is_drained):
                 delivery = yield from self._get(session, queue)
                 if delivery is None:
@@ -143,22 +147,42 @@ class Intake:
         for queue in queues:
             subscription = session.subscriptions.get(queue)
             if subscription is not None:
-                _pop(subscription, limit, found)
-            if len(found) >= limit or (subscription is not None and subscription.is_drained):
-                if len(found) >= limit:
-                    break
-                continue
-            if found:
-                break  # there may be more of this queue before anything of a later one: the next question finds out
-            subscription = yield from self._consume(session, queue, self._step(limit))
-            _pop(subscription, limit, found)
+                pop(subscription, limit, found)
+            if len(found) < limit and not (subscription is not None and subscription.is_drained):
+                yield from self._draw(session, queue, limit, found)
             if len(found) >= limit:
                 break
         return found
 
-    def _step(self, limit: int) -> int:
-        wanted = 2 * limit
-        return min(next(step for step in STEPS if step >= wanted or step == STEPS[-1]), self._location.prefetch_max)
+    def _draw(self, session: Session, queue: str, limit: int, found: list[Delivery]) -> Steps[None]:
+        """Take what is ready by a consumer of just that credit, and one message behind it singly.
+
+        The queue answers that question after it has sent what the consumer may have, so that then everything is here.
+        A consumer that has all it may have is ended at once: an ack would bring it what nobody has asked for. Before,
+        it must not be: quorum queues take back what is on its way to a consumer that ends, and count it. One that could
+        have had more stays, and its silence says that the queue is empty.
+        """
+        credit = min(limit - len(found) - 1, self._location.prefetch_max)
+        if credit < 1:
+            last = yield from self._get(session, queue)
+            found += [last] if last is not None else []
+            return
+        subscription = yield from self._consume(session, queue, credit)
+        last = None
+        if self._location.queue_type == "quorum":
+            last = yield from self._get(session, queue)
+            yield from self._barrier(session)
+        else:
+            # A classic queue sends in parts, between which it would answer. While they come, there may be more.
+            came = -1
+            while came < len(subscription.buffer) < credit:
+                came = len(subscription.buffer)
+                yield from self._barrier(session)
+        pop(subscription, limit, found)
+        if subscription.held >= subscription.credit:
+            yield from self._cancel(session, subscription)
+        if last is not None:
+            found.append(last)
 
     def _get(self, session: Session, queue: str) -> Steps[Delivery | None]:
         """One message from the head of the queue, or None."""
@@ -180,12 +204,24 @@ class Intake:
 
     # -- consumers -------------------------------------------------------------------------------------------------
 
-    def _subscribe(self, session: Session, queues: Iterable[str], credit: int) -> Steps[None]:
-        """A consumer that can be given something on every queue."""
+    def _subscribe(self, session: Session, queues: Iterable[str]) -> Steps[None]:
+        """A consumer that can be given one message on every queue."""
         for queue in queues:
             subscription = session.subscriptions.get(queue)
-            if subscription is None or subscription.held >= subscription.credit:
-                yield from self._consume(session, queue, credit)
+            if (
+                subscription is None
+                or subscription.held >= subscription.credit
+                or subscription.began_at < monotonic() - TRUSTED
+            ):
+                yield from self._consume(session, queue, 1)
+
+    def _forget(self, queues: Iterable[str]) -> Steps[None]:
+        """Queues that were declared again: a consumer of their forerunners would hear nothing any more."""
+        session = self._session
+        for queue in queues if session is not None else ():
+            subscription = session.subscriptions.get(queue) if session is not None else None
+            if session is not None and subscription is not None:
+                yield from self._end(session, [subscription])
 
     def _consume(self, session: Session, queue: str, credit: int) -> Steps[Subscription]:
         """A consumer of its own credit in place of the one that is there: what that one holds counts no more."""
@@ -206,9 +242,6 @@ class Intake:
         yield from self._link.answered(wait, channel)
         subscription.is_live = True
         session.subscriptions[queue] = subscription
-        # What was ready is on its way before the answer to a later question on this channel.
-        yield from self._barrier(session)
-        subscription.is_primed = True
         return subscription
 
     def _cancel(self, session: Session, subscription: Subscription) -> Steps[None]:
@@ -365,21 +398,3 @@ class Intake:
 def _ignore(value: object, error: BaseException | None) -> None:
     if error is not None and not isinstance(error, PortError):
         raise error  # a defect; an outage gives everything back by itself
-
-
-def _pop(subscription: Subscription, limit: int, found: list[Delivery]) -> None:
-    buffer = subscription.buffer
-    if len(buffer) <= limit - len(found):
-        found += buffer
-        buffer.clear()
-    else:
-        found += [buffer.popleft() for _ in range(limit - len(found))]
-
-
-def _take(session: Session, queues: Iterable[str], limit: int) -> list[Delivery]:
-    found: list[Delivery] = []
-    for queue in queues:
-        subscription = session.subscriptions.get(queue)
-        if subscription is not None:
-            _pop(subscription, limit, found)
-    return found

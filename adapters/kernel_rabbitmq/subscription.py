@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from pika.channel import Channel
 
+from kernel.native import monotonic
 from kernel.ports import Delivery
 from kernel_rabbitmq.steps import Wait
 
@@ -54,12 +56,14 @@ class Session:
 class Subscription:
     """A consumer, from the moment at which it is asked for."""
 
-    __slots__ = ("_arrived", "_session", "buffer", "credit", "held", "is_live", "is_primed", "queue", "stray", "tag")
+    __slots__ = ("_arrived", "_session", "began_at", "buffer", "credit", "held", "is_live", "queue", "stray", "tag")
 
     def __init__(self, session: Session, queue: str, credit: int, arrived: Any) -> None:
         self._session = session
         self._arrived = arrived
         self.queue = queue
+        #: Monotonic.
+        self.began_at = monotonic()
         self.tag = ""
         #: Prefetch: most messages that are out by this consumer.
         self.credit = credit
@@ -68,8 +72,6 @@ class Subscription:
         self.buffer: deque[Delivery] = deque()
         #: The broker pushes to it.
         self.is_live = False
-        #: Everything that was ready when it began has come.
-        self.is_primed = False
         #: Called with what still comes after the end, which nobody will ask for.
         self.stray: Any = None
 
@@ -88,4 +90,24 @@ class Subscription:
     @property
     def is_drained(self) -> bool:
         """Whether its queue is known to be empty: it could be given more, and there was nothing."""
-        return self.is_live and self.is_primed and not self.buffer and self.held < self.credit
+        return self.is_live and not self.buffer and self.held < self.credit
+
+
+def pop(subscription: Subscription, limit: int, found: list[Delivery]) -> None:
+    """Move what a consumer was given to `found`, up to `limit` in all."""
+    buffer = subscription.buffer
+    if len(buffer) <= limit - len(found):
+        found += buffer
+        buffer.clear()
+    else:
+        found += [buffer.popleft() for _ in range(limit - len(found))]
+
+
+def take(session: Session, queues: Iterable[str], limit: int) -> list[Delivery]:
+    """What the consumers of these queues were given, in the order of the queues."""
+    found: list[Delivery] = []
+    for queue in queues:
+        subscription = session.subscriptions.get(queue)
+        if subscription is not None:
+            pop(subscription, limit, found)
+    return found

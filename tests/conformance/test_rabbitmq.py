@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-import pytest
 from kernel_conformance import TransportConformance
 from kernel_rabbitmq import RabbitmqTransport
 from kernel_rabbitmq.names import dead_of
 from kernel_rabbitmq.url import parse
-from services.rabbitmq import remove, shared_rabbitmq, shared_server
+from services.rabbitmq import rabbitmq_server, remove, shared_rabbitmq
 from services.server import Server
 from support import PAUSE
 
@@ -24,8 +24,8 @@ USED: dict[str, set[str]] = {}
 class Recorded(RabbitmqTransport):
     """The adapter; it takes down the names that it is given, for the one who cleans up."""
 
-    def __init__(self, namespace: str, options: str) -> None:
-        super().__init__(parse(f"{shared_rabbitmq()}?prefix={namespace}-{options}"))
+    def __init__(self, url: str, namespace: str, options: str = "") -> None:
+        super().__init__(parse(f"{url}?prefix={namespace}-{options}"))
         self._used = USED.setdefault(namespace, set())
 
     def declare(self, queues: Sequence[str]) -> None:
@@ -52,37 +52,37 @@ class Recorded(RabbitmqTransport):
 Recorded.__module__, Recorded.__qualname__ = RabbitmqTransport.__module__, RabbitmqTransport.__qualname__
 
 
-def clean(namespace: str) -> None:
+def clean(url: str, namespace: str) -> None:
     """Delete what a namespace has used."""
     used = USED.pop(namespace, set())
     channels = {name for name in used if name.startswith("kernel.broadcast.")}
     queues = {name for queue in used - channels for name in (queue, dead_of(queue)) if name}
-    remove(shared_rabbitmq(), [f"{namespace}-{name}" for name in queues], [f"{namespace}-{name}" for name in channels])
+    remove(url, [f"{namespace}-{name}" for name in queues], [f"{namespace}-{name}" for name in channels])
+
+
+@cache
+def own_node() -> tuple[Server, str]:
+    """A node that is stopped and killed: the shared one has queues of other tests, which would be new to it."""
+    return rabbitmq_server()
 
 
 class Control:
-    """Control of the shared node, which is started when it is first asked for."""
-
-    def _server(self) -> Server:
-        server, _ = shared_server()
-        if server is None:
-            pytest.skip("not proven: the server is not ours to stop")
-        return server
+    """Control of that node."""
 
     def start(self) -> None:
-        self._server().start()
+        own_node()[0].start()
 
     def stop(self) -> None:
-        self._server().stop()
+        own_node()[0].stop()
 
     def kill(self) -> None:
         # A node writes down which log belongs to a new queue when it has not been told of another one for half a
         # second. One that is killed before comes back with the queue and without its messages: docs/rabbitmq.md.
         PAUSE.wait(SETTLED)
-        self._server().kill()
+        own_node()[0].kill()
 
     def restart(self) -> None:
-        self._server().restart()
+        own_node()[0].restart()
 
 
 class TestQuorum(TransportConformance):
@@ -92,17 +92,17 @@ class TestQuorum(TransportConformance):
     patience = 15.0
 
     def make(self, namespace: str) -> RabbitmqTransport:
-        return Recorded(namespace, "")
+        return Recorded(own_node()[1], namespace)
 
     def cleanup(self, namespace: str) -> None:
-        clean(namespace)
+        clean(own_node()[1], namespace)
 
 
 class TestClassic(TransportConformance):
     label = "rabbitmq classic"
 
     def make(self, namespace: str) -> RabbitmqTransport:
-        return Recorded(namespace, "&queue_type=classic&priorities=10")
+        return Recorded(shared_rabbitmq(), namespace, "&queue_type=classic&priorities=10")
 
     def cleanup(self, namespace: str) -> None:
-        clean(namespace)
+        clean(shared_rabbitmq(), namespace)

@@ -106,15 +106,9 @@ def control(server: Server, *arguments: str) -> str:
 
 
 @cache
-def shared_server() -> tuple[Server | None, str]:
-    """The one server that tests share, and its URL; None for one that is not ours to stop."""
-    given = os.environ.get(VARIABLE)
-    return (None, given) if given else rabbitmq_server()
-
-
 def shared_rabbitmq() -> str:
-    """The URL of the one server that tests share."""
-    return shared_server()[1]
+    """The URL of the one server that tests share; nobody stops it."""
+    return os.environ.get(VARIABLE) or rabbitmq_server()[1]
 
 
 def remove(url: str, queues: Iterable[str] = (), exchanges: Iterable[str] = ()) -> None:
