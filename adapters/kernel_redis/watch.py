@@ -56,11 +56,21 @@ class Watch:
         self._client = client
         self._fetch = fetch
         self._bell = Bell()
+        self._waiting = self._closed = False
         self._local = _Local()
         self._all: weakref.WeakSet[Subscription] = weakref.WeakSet()
 
     def wait(self, names: Sequence[str], timeout: float) -> list[bytes | None]:
         """The records, as soon as one is final, when roused, or after `timeout` seconds. `Unavailable`."""
+        self._waiting = True
+        try:
+            return self._wait(names, timeout)
+        finally:
+            self._waiting = False
+            if self._closed:
+                self.close()
+
+    def _wait(self, names: Sequence[str], timeout: float) -> list[bytes | None]:
         until = monotonic() + timeout
         wanted = [name.encode("utf-8", "surrogatepass") for name in names]
         try:
@@ -96,10 +106,14 @@ class Watch:
 
     def close(self) -> None:
         """End a wait and disconnect. Idempotent."""
+        self._closed = True
         self._bell.ring()
-        for watching in list(self._all):
-            watching.close()
-        self._bell.close()
+        # A loop of eventlet or gevent never hears of descriptors that are closed right after they became ready. So who
+        # waits closes what it waits on.
+        if not self._waiting:
+            self._bell.close()
+            for watching in list(self._all):
+                watching.close()
 
     def _completed(self, names: Sequence[str], told: list[bytes | None], every: bool) -> list[bytes | None]:
         """Read the records of which only a notice came, or every one."""
