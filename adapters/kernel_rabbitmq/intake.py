@@ -78,12 +78,15 @@ class Intake:
         yield from self._turn()
         try:
             if not self._topology.knows(queues):
-                gone = [queue for queue in queues if not self._topology.knows([queue])]
                 yield from self._topology.declare(queues)
-                yield from self._forget(gone)
             session = self._session
             if session is None:
                 session = yield from self._open()
+            made = self._topology.made
+            for queue in queues:
+                subscription = session.subscriptions.get(queue)
+                if subscription is not None and subscription.made != made[queue]:
+                    yield from self._end(session, [subscription])
             found = yield from (self._many if limit >= FEW else self._few)(session, queues, limit)
             if not found and monotonic() < until:
                 yield from self._subscribe(session, queues)
@@ -215,18 +218,10 @@ class Intake:
             ):
                 yield from self._consume(session, queue, 1)
 
-    def _forget(self, queues: Iterable[str]) -> Steps[None]:
-        """Queues that were declared again: a consumer of their forerunners would hear nothing any more."""
-        session = self._session
-        for queue in queues if session is not None else ():
-            subscription = session.subscriptions.get(queue) if session is not None else None
-            if session is not None and subscription is not None:
-                yield from self._end(session, [subscription])
-
     def _consume(self, session: Session, queue: str, credit: int) -> Steps[Subscription]:
         """A consumer of its own credit in place of the one that is there: what that one holds counts no more."""
         old = session.subscriptions.get(queue)
-        subscription = Subscription(session, queue, credit, self._arrived)
+        subscription = Subscription(session, queue, self._topology.made[queue], credit, self._arrived)
         if old is not None:
             old.stray = old.buffer.append
             yield from self._cancel(session, old)

@@ -60,6 +60,11 @@ class Publisher:
             return
         for index in errors:
             self._topology.forget(batch[index].queue)
+        if not self._pending and self._channel is not None and self._channel.is_open:
+            # The broker's end of a channel remembers a quorum queue by its name, and waits for the one that was deleted
+            # when another one has been made under it. The next send opens a new channel.
+            channel, self._channel = self._channel, None
+            channel.close()
         if len(errors) < len(batch):
             raise PartialSend(errors)
         unknown = [error for error in errors.values() if error.sent == "unknown"]

@@ -56,12 +56,26 @@ class Session:
 class Subscription:
     """A consumer, from the moment at which it is asked for."""
 
-    __slots__ = ("_arrived", "_session", "began_at", "buffer", "credit", "held", "is_live", "queue", "stray", "tag")
+    __slots__ = (
+        "_arrived",
+        "_session",
+        "began_at",
+        "buffer",
+        "credit",
+        "held",
+        "is_live",
+        "made",
+        "queue",
+        "stray",
+        "tag",
+    )
 
-    def __init__(self, session: Session, queue: str, credit: int, arrived: Any) -> None:
+    def __init__(self, session: Session, queue: str, made: int, credit: int, arrived: Any) -> None:
         self._session = session
         self._arrived = arrived
         self.queue = queue
+        #: How often the queue had been declared.
+        self.made = made
         #: Monotonic.
         self.began_at = monotonic()
         self.tag = ""

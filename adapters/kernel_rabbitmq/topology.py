@@ -27,6 +27,8 @@ class Topology:
         self._link = link
         self._location = location
         self._known: set[str] = set()
+        #: How often each queue was declared: a consumer from before the last time may be one of a queue that is gone.
+        self.made: dict[str, int] = {}
         self._channel: Channel | None = None
         self._busy: Wait | None = None
         link.when_lost(self._lost)
@@ -62,6 +64,7 @@ class Topology:
                     self._known.add(dead)
                 yield from self._make(name, self.name(dead) if dead else "")
             self._known.add(queue)
+            self.made[queue] = self.made.get(queue, 0) + 1
 
     def remember(self, name: str, make: Callable[[], Steps[None]]) -> Steps[None]:
         """Run `make` once per connection."""
