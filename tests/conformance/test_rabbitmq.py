@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+import pytest
 from kernel_conformance import TransportConformance
 from kernel_rabbitmq import RabbitmqTransport
 from kernel_rabbitmq.names import dead_of
@@ -90,12 +91,19 @@ class TestQuorum(TransportConformance):
     service = Control()
     #: Seconds. A node needs some of them to have a leader for every queue after a restart.
     patience = 15.0
+    url = ""
+
+    @pytest.fixture(autouse=True)
+    def _choose(self, request: pytest.FixtureRequest) -> None:
+        """Nodes that are ended have few queues: with the logs of hundreds that were deleted, 3.10 does not recover."""
+        ended = request.function.__module__.endswith(".serving")
+        self.url = own_node()[1] if ended else shared_rabbitmq()
 
     def make(self, namespace: str) -> RabbitmqTransport:
-        return Recorded(own_node()[1], namespace)
+        return Recorded(self.url, namespace)
 
     def cleanup(self, namespace: str) -> None:
-        clean(own_node()[1], namespace)
+        clean(self.url, namespace)
 
 
 class TestClassic(TransportConformance):
