@@ -64,6 +64,8 @@ class RedisTransport:
         self._room = WaitingRoom(self._client, self._keys, self._bell)
         self._channels = Channels(self._client, self._keys)
         self._known: set[str] = set()
+        #: Queues of the last look, and until when nothing is there without a token.
+        self._dry: tuple[list[str], float] = ([], 0.0)
         self._lease = max(1, int(location.lease * 1000))
         self._aging = int(location.aging * 1000)
         # A receipt names the transport, the claim and the message: no two receivers ever have an equal one.
@@ -146,16 +148,20 @@ class RedisTransport:
             self._client.check()
             return []
         self._declare_new(names)
-        claims = self._claims(names, limit)
-        answers = self._client.many([command for command, _ in claims])
-        while True:
-            taken, ready_in = self._gather(names, limit, claims, answers)
+        taken: list[Delivery] = []
+        dry_for = self._dry_for(names)
+        if dry_for <= 0 or timeout <= 0:
+            claims = self._claims(names, limit)
+            answers = self._client.many([command for command, _ in claims])
+            taken, dry_for = self._gather(names, limit, claims, answers)
+        while not taken and not self._bell.rung:
             left = until - monotonic()
-            if taken or left <= 0 or self._bell.rung:
+            if left <= 0:
                 break
             claims = self._claims(names, limit)
-            answers = self._room.wait(names, min(left, ready_in, LOOK), [command for command, _ in claims])
+            answers = self._room.wait(names, min(left, dry_for, LOOK), [command for command, _ in claims])
             self._client.check()
+            taken, dry_for = self._gather(names, limit, claims, answers)
         if self._bell.rung:
             self._bell.hush()
         return taken
@@ -294,9 +300,9 @@ class RedisTransport:
     def _gather(
         self, queues: list[str], limit: int, claims: list[tuple[Command, bytes]], answers: list[Any]
     ) -> tuple[list[Delivery], float]:
-        """What was claimed, and the seconds until there may be more."""
+        """What was claimed, and the seconds for which there is nothing more without a token."""
         taken: list[Delivery] = []
-        ready_in = inf
+        dry_for = inf
         for at, queue in enumerate(queues):
             token, answer = claims[at][1], answers[at]
             if at and not isinstance(answer, PortError) and answer[1] and len(taken) < limit:
@@ -304,14 +310,23 @@ class RedisTransport:
                 answer = self._client.many([command])[0]
             if isinstance(answer, PortError):
                 if taken:
+                    dry_for = 0.0
                     break  # what was taken must be handed out; the next call meets the trouble again
                 raise answer
-            now, _, ready_at, messages = answer
+            now, ready, ready_at, messages = answer
             if messages:
                 taken += self._deliveries(queue, token, now, messages)
-            if ready_at >= 0:
-                ready_in = min(ready_in, (ready_at - now + 1) / 1000)
-        return taken, max(0.0, ready_in)
+            if ready:
+                dry_for = 0.0
+            elif ready_at >= 0:
+                dry_for = min(dry_for, max(0.0, (ready_at - now + 1) / 1000))
+        self._dry = (queues, monotonic() + min(dry_for, LOOK))
+        return taken, dry_for
+
+    def _dry_for(self, queues: list[str]) -> float:
+        """Seconds for which it is known from the last look that these queues have nothing without a token."""
+        known, until = self._dry
+        return until - monotonic() if known == queues else 0.0
 
     def _claim(self, queue: str, limit: int) -> tuple[Command, bytes]:
         token = self._nonce + (next(self._numbers) & 0xFFFFFFFF).to_bytes(4, "big")

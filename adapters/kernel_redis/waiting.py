@@ -68,7 +68,8 @@ class WaitingRoom:
                 other.call("CLIENT", "UNBLOCK", link.id)
                 token = _token(link)
                 if token is not None:
-                    other.call("ZADD", token[0], 0, token[1])
+                    other.send([("ZADD", token[0], 0, token[1])])
+                    other.read()  # one that is refused (a full memory) costs a receiver a second, not this call
 
 
 def _token(link: Link) -> list[bytes] | None:

@@ -154,7 +154,8 @@ class Intake:
 
     def _submit(self, jobs: list[Job]) -> None:
         first = jobs[0]
-        if len(jobs) > 1 or self._pool.features.inline or first.soft_limit or first.hard_limit:
+        # Not for a lone job: nothing waits behind it, and a second thread that wakes with it makes it slower.
+        if len(jobs) > 1 or self.stalled or first.soft_limit or first.hard_limit:
             self.nudge()
         self._pool.submit(jobs)
 

@@ -202,12 +202,12 @@ class Worker:
         """Drain: take in nothing more, let what runs end within `grace` seconds. Safe in a signal handler."""
         self.intake.stop()
         self._stop_signal.set()
+        self.housekeeper.nudge()  # it looks at the time while an inline pool stops
 
     def quit(self) -> None:
         """Stop now: cancel what runs and give it back. Safe in a signal handler."""
         self._quitting = True
-        self.stop()
-        self.housekeeper.nudge()  # it alone cancels where the pool is inline: two at a time would interrupt a job twice
+        self.stop()  # the housekeeper alone cancels where the pool is inline: two at a time would interrupt a job twice
 
     def recycle(self, reason: str) -> None:
         """Drain and exit so that the supervisor starts a new process in place of this one."""

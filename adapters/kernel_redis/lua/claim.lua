@@ -6,13 +6,19 @@ local base, limit, lease, token, aging = KEYS[1], tonumber(ARGV[1]), tonumber(AR
 local now = milliseconds()
 refresh(base, now)
 
-local counts, ready, levels = {}, 0, 0
+-- One look at all lists says how many are to be found: mostly none, or that of the usual priority.
+local lists = {}
 for priority = 0, 9 do
-  local count = redis.call('LLEN', base .. ':' .. priority)
+  lists[priority + 1] = base .. ':' .. priority
+end
+local levels = redis.call('EXISTS', unpack(lists))
+local counts, ready, found = {}, 0, 0
+for priority = 0, 9 do
+  local count = found < levels and redis.call('LLEN', lists[priority + 1]) or 0
   counts[priority] = count
   ready = ready + count
   if count > 0 then
-    levels = levels + 1
+    found = found + 1
   end
 end
 
@@ -25,7 +31,7 @@ local function most_urgent()
       if levels == 1 then
         return priority
       end
-      local first = redis.call('LINDEX', base .. ':' .. priority, 0)
+      local first = redis.call('LINDEX', lists[priority + 1], 0)
       local at = ready_at(first) - priority * aging
       if not best or at < best_at then
         best, best_at = priority, at
@@ -38,7 +44,7 @@ end
 local taken = {}
 while #taken < limit and ready > 0 do
   local priority = most_urgent()
-  local messages = redis.call('LPOP', base .. ':' .. priority, limit - #taken)
+  local messages = redis.call('LPOP', lists[priority + 1], limit - #taken)
   for _, message in ipairs(messages) do
     taken[#taken + 1] = message
   end

@@ -17,7 +17,7 @@ end
 try('TIME')
 if try('SET', key, '', 'PX', 1) then
   local commands = {
-    {}, {'GET', 'MGET', 'SCARD', 'ZCARD', 'LLEN', 'LPOP', 'PERSIST'},
+    {}, {'GET', 'MGET', 'EXISTS', 'SCARD', 'ZCARD', 'LLEN', 'LPOP', 'PERSIST'},
     {'HGET', 'HMGET', 'HDEL', 'HEXISTS', 'ZREM', 'ZSCORE', 'SADD', 'LINDEX', 'LPUSH', 'RPUSH', 'PEXPIRE'},
     {'LRANGE', 'HSET', 'ZADD', 'ZRANGE', 'ZRANGEBYSCORE', 'ZREMRANGEBYSCORE'},
   }
