@@ -55,7 +55,7 @@ def test_a_batch_is_one_command(private: Private, opened: Opened, monitor: Any) 
     script = ["EVALSHA"]
     plain = {"send": ["RPUSH", "ZADD"], "get": ["MGET"], "delete": ["UNLINK"]}
     # The last look found the queue empty, so this one waits for the token of `send`, with the claim right behind.
-    plain |= dict.fromkeys(("receive", "receive again"), ["BZPOPMIN", "EVALSHA"])
+    plain |= {key: ["BZPOPMIN", "EVALSHA"] for key in ("receive", "receive again")}
     assert seen == dict.fromkeys(calls, script) | plain
 
 
