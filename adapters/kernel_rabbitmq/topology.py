@@ -94,11 +94,10 @@ class Topology:
             arguments["x-dead-letter-exchange"] = ""
             arguments["x-dead-letter-routing-key"] = dead
         if location.queue_type == "quorum":
+            # Not x-dead-letter-strategy=at-least-once, which the levels of a delay need: the broker may leave such a
+            # queue without a leader when a node comes back (rabbitmq-server 16652), too high a price for a limit that
+            # no message is meant to reach. Whoever wants it adds arg.x-dead-letter-strategy and arg.x-overflow.
             arguments["x-delivery-limit"] = location.delivery_limit if dead else NO_LIMIT
-            if dead:
-                # A message leaves its queue when the other one has confirmed it, which needs reject-publish.
-                arguments["x-dead-letter-strategy"] = "at-least-once"
-                arguments["x-overflow"] = "reject-publish"
         elif location.priorities and dead:
             arguments["x-max-priority"] = location.priorities - 1
         if dead:
