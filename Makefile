@@ -10,6 +10,9 @@ STAMP := .venv/.stamp
 SETUP := $(if $(filter .venv/bin/,$(BIN)),$(STAMP))
 TYPED := kernel $(sort $(patsubst %/,%,$(dir $(wildcard adapters/*/__init__.py plugins/*/__init__.py conformance/*/__init__.py))))
 
+# The suites whose reports make docs/capabilities.md.
+REPORTED := memory sqlite redis rabbitmq sqs pools serializers
+
 export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -24,7 +27,7 @@ demo: $(SETUP)  ## see it work: two worker processes hash a tree (ARGS=--kill: o
 
 test: $(SETUP)  ## the whole suite; missing servers are installed or named
 	.ci/services
-	$(BIN)python -m pytest $(ARGS)
+	.ci/suite $(BIN)python $(ARGS)
 
 check: lint types imports  ## format, lint, types, import contracts
 
@@ -51,8 +54,9 @@ imports: $(SETUP)  ## import contracts
 	$(BIN)lint-imports
 
 docs: $(SETUP)  ## docs/capabilities.md, from a run of the conformance suite
+	.ci/services
 	rm -rf build/conformance
-	$(BIN)python -m pytest -q $(addprefix tests/conformance/test_,memory.py sqlite.py pools.py serializers.py) \
+	$(BIN)python -m pytest -q $(addprefix tests/conformance/test_,$(addsuffix .py,$(REPORTED))) \
 		--kernel-conformance-report=build/conformance
 	$(BIN)python -m kernel_conformance compare build/conformance --output docs/capabilities.md
 

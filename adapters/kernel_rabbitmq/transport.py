@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from kernel.errors import Rejected, Unavailable
 from kernel.native import monotonic
-from kernel.ports import Delivery, Features, Inbox, Outgoing
-from kernel_rabbitmq import delays
+from kernel.ports import Delivery, Features, Inbox, Outgoing, QueueSize
+from kernel_rabbitmq import delays, inspection
 from kernel_rabbitmq.broadcast import Channels
 from kernel_rabbitmq.dialing import Dialer
 from kernel_rabbitmq.engine import Call, Engine
@@ -182,6 +182,16 @@ class RabbitmqTransport:
         """Open an inbox."""
         return self._open().channels.listen(channel)
 
+    def sizes(self, queues: Sequence[str]) -> list[QueueSize]:
+        """How many messages of each queue are ready; the broker tells nothing else."""
+        topology = self._open().topology
+        return self._call(lambda: inspection.sizes(topology, queues), "looking at queues", 1 + len(queues) // 20)
+
+    def purge(self, queue: str) -> int:
+        """Drop the ready messages; returns how many. Delayed ones stay, and so does what somebody holds."""
+        topology = self._open().topology
+        return self._call(lambda: inspection.purge(topology, queue), "emptying a queue")
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _open(self) -> _Running:
@@ -245,6 +255,7 @@ class RabbitmqTransport:
             broadcast=True,
             counts=quorum,
             release_counts=not (quorum and version >= UNCOUNTED),
+            inspect=True,
             wake=True,
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from services.rabbitmq import rabbitmq_server
 from services.redis import redis_server, shared_redis
 
 from kernel import discovery
@@ -264,6 +265,23 @@ def test_redis_that_is_restarted_half_way(files: Path, tmp_path: Path) -> None:
     try:
         found = through(url, str(files), "--kill", "--restart", restarted.command)
         assert restarted.error is None
+        assert found["killed"] is not None
+        assert 750 <= found["restarted"]["after"] < 1500
+    finally:
+        restarted.over.set()
+        server.close()
+
+
+@pytest.mark.timeout(180)
+def test_rabbitmq_that_is_restarted_half_way(files: Path, tmp_path: Path) -> None:
+    """Its results are in a file beside it, because it keeps none."""
+    server, url = rabbitmq_server()
+    restarted = Restarted(tmp_path, server.restart)
+    try:
+        status, found, err = run(str(files), "--transport", url, "--kill", "--restart", restarted.command)
+        assert status == 0, err
+        assert restarted.error is None
+        assert found["equal"]
         assert found["killed"] is not None
         assert 750 <= found["restarted"]["after"] < 1500
     finally:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import test_memory
 import test_pools
+import test_rabbitmq
+import test_redis
 import test_serializers
 import test_sqlite
+import test_sqs
 from kernel_conformance.clause import clause_of
 from kernel_conformance.compare import claims
 from kernel_conformance.report import Report
@@ -20,7 +23,7 @@ EXAMPLE = Path(__file__).parent / "example"
 #: The suites whose reports make the capability page: all that have a label.
 SUITES: list[type[Any]] = [
     suite
-    for module in (test_memory, test_pools, test_serializers, test_sqlite)
+    for module in (test_memory, test_pools, test_rabbitmq, test_redis, test_serializers, test_sqlite, test_sqs)
     for suite in vars(module).values()
     if isinstance(suite, type) and getattr(suite, "label", "") and suite.__module__ == module.__name__
 ]

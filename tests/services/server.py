@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from threading import Event
 
@@ -20,15 +21,26 @@ import pytest
 
 #: Longest wait for a server to answer or to end; seconds. RabbitMQ needs ten on a busy machine.
 LONG = 60.0
+#: Ports of the tests: the first, and how many.
+FIRST_PORT, PORTS = 20000, 12000
 _PDEATHSIG = 1
+_ports = count()
 _pause = Event()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of the loopback interface for a server of this process.
+
+    Not one that the system picks: between this look and the start of the server, the connection of another test may be
+    given the same. These are below those that systems pick (Linux, macOS), and each process begins elsewhere.
+    """
+    while True:
+        port = FIRST_PORT + (os.getpid() * 16 + next(_ports)) % PORTS
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 
