@@ -16,6 +16,7 @@ import test_sqs
 from kernel_conformance.clause import clause_of
 from kernel_conformance.compare import claims
 from kernel_conformance.report import Report
+from services.sqs import CREDENTIALS
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = Path(__file__).parent / "example"
@@ -28,6 +29,12 @@ SUITES: list[type[Any]] = [
     if isinstance(suite, type) and getattr(suite, "label", "") and suite.__module__ == module.__name__
 ]
 PORTS = sorted({suite.port for suite in SUITES})
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
 
 
 def claimed(suite: type[Any]) -> Report:

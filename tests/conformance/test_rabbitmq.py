@@ -100,10 +100,10 @@ class TestQuorum(TransportConformance):
         self.url = own_node()[1] if ended else shared_rabbitmq()
 
     def make(self, namespace: str) -> RabbitmqTransport:
-        return Recorded(self.url, namespace)
+        return Recorded(self.url or shared_rabbitmq(), namespace)
 
     def cleanup(self, namespace: str) -> None:
-        clean(self.url, namespace)
+        clean(self.url or shared_rabbitmq(), namespace)
 
 
 class TestClassic(TransportConformance):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import shutil
 import signal
@@ -23,7 +22,6 @@ import pytest
 LONG = 60.0
 #: Ports of the tests: the first, and how many.
 FIRST_PORT, PORTS = 20000, 12000
-_PDEATHSIG = 1
 _ports = count()
 _pause = Event()
 
@@ -58,10 +56,13 @@ def program(*names: str, install: str) -> str:
     pytest.skip(reason)
 
 
-def _die_with_parent() -> None:
-    """A server outlives no session, however that ends (Linux; elsewhere only an orderly end stops it)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+def _mortal(command: Sequence[str]) -> list[str]:
+    """The command of a server that outlives no session, however it ends (Linux; elsewhere an orderly end stops it).
+
+    Not by a `preexec_fn`: with one Python runs what libraries have registered for a fork, and eventlet warns there.
+    """
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [setpriv, "--pdeathsig", "KILL", *command] if setpriv else list(command)
 
 
 class Server:
@@ -99,14 +100,13 @@ class Server:
             return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(self.directory),
+                _mortal(self._command(self.directory)),
                 cwd=self.directory,
                 env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
         deadline = time.monotonic() + LONG
         while not self._is_ready():
