@@ -19,12 +19,18 @@ from typing import Any
 log = logging.getLogger("kernel")
 
 
+#: What eventlet calls the groups of modules that it patches.
+_EVENTLET_PATCHES = ("os", "select", "socket", "thread", "time")
+
+
 def original(module: str, name: str) -> Any:
     """The attribute as it was before monkey-patching; gevent keeps originals, eventlet hands out clean modules."""
     if "gevent.monkey" in sys.modules:
         return sys.modules["gevent.monkey"].get_original(module, name)
-    if "eventlet.patcher" in sys.modules:
-        return getattr(sys.modules["eventlet.patcher"].original(module), name)
+    # A clean module is another one, whose classes are not those that libraries have: only where it is needed.
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is not None and any(map(patcher.is_monkey_patched, _EVENTLET_PATCHES)):
+        return getattr(patcher.original(module), name)
     return getattr(__import__(module), name)
 
 

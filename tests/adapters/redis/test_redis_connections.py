@@ -173,6 +173,7 @@ def test_a_wake_from_a_signal_handler_ends_a_receive(private: Private, opened: O
     assert transport.receive(["q"], 1, 1.0)
 
 
+@pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")  # eventlet, where a test before has imported it
 def test_parent_and_child_work_after_a_fork(private: Private) -> None:
     _, url = private
     with Kernel("forking", transport=url, results=url) as app:
