@@ -18,7 +18,7 @@ from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
 from kernel.worker.hand import Hand
 from kernel.worker.handing import Handover
-from kernel.worker.housekeeper import Housekeeper
+from kernel.worker.housekeeper import STALL, Housekeeper
 from kernel.worker.intake import Intake
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
@@ -238,6 +238,8 @@ class Worker:
     def _done_inline(self, job: Job) -> None:
         """A job of solo has ended: it is settled with the batch, or when the batch takes long."""
         self.outlet.put(job)
+        if job.ended_at - job.started_at > STALL:
+            self.intake.stalled = True  # nobody looked while a lone one ran; the next submission has it looked at again
         if not self._flush_at:
             self._flush_at = job.ended_at + FLUSH_AFTER
         elif job.ended_at > self._flush_at:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from running import LONG, Running
-from support import PAUSE, eventually
+from support import PAUSE, eventually, slowness
 
 from kernel.app import Kernel
 from kernel.ports import Inspects
@@ -27,7 +27,7 @@ StartWorker = Callable[..., Running]
 SHORT, LENGTHY = 0.001, 1.0
 #: Tasks of one run.
 COUNT = 1500
-#: What the guarantee allows beyond the ideal queue, in seconds.
+#: What the guarantee allows beyond the ideal queue, in seconds of an undisturbed machine.
 ALLOWED = 0.05
 
 pytestmark = [
@@ -72,9 +72,10 @@ def test_short_tasks_wait_hardly_longer_than_in_an_ideal_queue(
     runs = []
     for number in range(3):
         reached, best = one_run(sender, ledger.with_name(f"ledger{number}"), rate)
-        runs.append(f"p99 wait {reached:.3f} s, ideal {best:.3f} s")
+        slow = slowness()
+        runs.append(f"p99 wait {reached:.3f} s, ideal {best:.3f} s, machine {slow:.1f} times slower than promised for")
         print(runs[-1])
-        if reached <= best + ALLOWED:
+        if reached <= best + ALLOWED * slow:
             return
     pytest.fail("; ".join(runs))
 
