@@ -9,7 +9,7 @@ from threading import Event
 #: Never set: `PAUSE.wait(seconds)` lets other threads run between two looks at something that has no event.
 PAUSE = Event()
 #: Seconds that the loop of `slowness` takes on an undisturbed core of 2020.
-REFERENCE = 0.010
+REFERENCE = 0.008
 
 
 def slowness() -> float:

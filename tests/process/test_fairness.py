@@ -71,8 +71,9 @@ def test_short_tasks_wait_hardly_longer_than_in_an_ideal_queue(
     start_worker(processes=2)
     runs = []
     for number in range(3):
+        before = slowness()
         reached, best = one_run(sender, ledger.with_name(f"ledger{number}"), rate)
-        slow = slowness()
+        slow = max(before, slowness())
         runs.append(f"p99 wait {reached:.3f} s, ideal {best:.3f} s, machine {slow:.1f} times slower than promised for")
         print(runs[-1])
         if reached <= best + ALLOWED * slow:
