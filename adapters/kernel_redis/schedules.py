@@ -17,10 +17,10 @@ from kernel_redis.url import Location, parse
 #: Most entries in one call.
 MAX_BATCH = 1000
 
-_ADD = Script("space", "add")
-_TAKE = Script("space", "take_due")
-_REMOVE = Script("space", "remove")
-_NEXT = Script("space", "next")
+_ADD = Script("clock", "space", "add")
+_TAKE = Script("clock", "space", "take_due")
+_REMOVE = Script("clock", "space", "remove")
+_NEXT = Script("clock", "space", "next")
 #: The time of an entry before its payload; `lua/space.lua` reads it.
 _DUE = Struct(">d")
 

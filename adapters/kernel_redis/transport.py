@@ -33,15 +33,15 @@ LOOK = 1.0
 #: The highest priority.
 TOP = 9
 
-_CLAIM = Script("queue", "claim")
-_STORE = Script("queue", "store")
+_CLAIM = Script("clock", "queue", "claim")
+_STORE = Script("clock", "queue", "store")
 _ACK = Script("ack")
-_RELEASE = Script("queue", "release")
-_EXTEND = Script("queue", "extend")
-_COMMIT = Script("queue", "commit")
-_SIZE = Script("queue", "size")
-_PEEK = Script("queue", "peek")
-_PURGE = Script("queue", "purge")
+_RELEASE = Script("clock", "queue", "release")
+_EXTEND = Script("clock", "queue", "extend")
+_COMMIT = Script("clock", "queue", "commit")
+_SIZE = Script("clock", "queue", "size")
+_PEEK = Script("clock", "queue", "peek")
+_PURGE = Script("clock", "queue", "purge")
 
 #: The last two bytes of a receipt: which message of its claim it is.
 _PLACES = [index.to_bytes(2, "big") for index in range(MAX_BATCH)]

@@ -11,11 +11,6 @@ local NONCE = 12    -- bytes before a delayed message, so that equal messages st
 local STEP = 1000   -- most messages moved by one call
 local SOON = 1000   -- milliseconds: what is due within these must be told to a waiting receiver
 
-local function milliseconds()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
 local function wake(base)
   redis.call('ZADD', base .. ':wake', 0, '1')
 end

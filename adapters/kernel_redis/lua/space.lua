@@ -2,11 +2,6 @@
 --   :due     sorted set of keys by the time (seconds) from which they may be taken
 --   :taken   sorted set of keys by the ms at which their lease ends
 --   :parked  hash of key to time (8 bytes, a double) and payload
-local function milliseconds()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
 local function due_at(entry)
   return struct.unpack('>d', entry)
 end
