@@ -56,9 +56,7 @@ class Outlet:
         self._settled = settled
         self._buried = buried
         self._ended: deque[Job] = deque()
-        self.lock = (
-            allocate_lock()
-        )  #: Held while a batch is settled: who changes a job that may end meanwhile takes it.
+        self.lock = allocate_lock()  # held while a batch is settled; also by who changes a job that may end meanwhile
         self._most = min(transport.features.max_batch, results.features.max_batch if results is not None else 1 << 30)
         self._send_all = in_chunks(transport.send, self._most)
         self._commit = transport.commit if transport.features.commit and isinstance(transport, Commits) else None
