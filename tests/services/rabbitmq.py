@@ -72,11 +72,12 @@ class Node(Server):
 
     def stop(self) -> None:
         """Stop it in the orderly way: the node alone is told, because it aborts when its helpers end before it."""
-        process = self._process
-        if process is not None and self.pid:
-            os.kill(process.pid, signal.SIGTERM)
-            process.wait(LONG)
-        self.kill()
+        with self._changing:
+            process = self._process
+            if process is not None and self.pid:
+                os.kill(process.pid, signal.SIGTERM)
+                process.wait(LONG)
+            self.kill()
 
 
 def rabbitmq_server(settings: Mapping[str, str] | None = None, *, port: int = 0) -> tuple[Server, str]:

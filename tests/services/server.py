@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from threading import Event
+from threading import Event, RLock
 
 import pytest
 
@@ -85,6 +85,8 @@ class Server:
         self._environment = dict(environment or {})
         self._ended = ended
         self._process: subprocess.Popen[bytes] | None = None
+        #: Tests end a server in one thread and start it in another: what is started then must not be forgotten.
+        self._changing = RLock()
         self.directory = Path(tempfile.mkdtemp(prefix=f"kernel-test-{name}-"))
         self.log = self.directory / "server.log"
         atexit.register(self.close)
@@ -96,8 +98,11 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers. No error when it runs."""
-        if self.pid:
-            return
+        with self._changing:
+            if not self.pid:
+                self._start()
+
+    def _start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 _mortal(self._command(self.directory)),
@@ -143,6 +148,10 @@ class Server:
         os.killpg(self.pid, signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
+        with self._changing:
+            self._end(number)
+
+    def _end(self, number: int) -> None:
         process = self._process
         if process is None:
             return
