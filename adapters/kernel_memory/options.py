@@ -1,6 +1,6 @@
 """What a memory URL may say.
 
-    memory://name?mask=delay,priorities&lease=2&expiry=1
+    memory://name?mask=delay,priorities&lease=2&expiry=yes
 
 `mask` takes away features, so that the kernel's emulation of each can be tried and tested; the other parameters
 are the fields of `Limits`. One URL may serve all four ports: a parameter that concerns another port of this
@@ -14,9 +14,10 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from math import inf
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from kernel.errors import ConfigError
+from kernel.ports.query import Query
 
 #: Features of the transport and of the result store that can be taken away.
 TRANSPORT_MASKS = frozenset(
@@ -78,18 +79,11 @@ def parse(url: str) -> Options:
     parts = urlsplit(url)
     if parts.path.strip("/") or parts.fragment:
         raise ConfigError(f"{url}: a memory URL is memory://name?option=value, without a path")
-    known = {field.name: type(field.default) for field in fields(Limits)}
-    mask: frozenset[str] = frozenset()
-    values: dict[str, Any] = {}
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key == "mask":
-            mask |= frozenset(text.split(",")) - {""}
-        elif key in known:
-            values[key] = _value(key, text, known[key])
-        else:
-            raise ConfigError(f"{url}: unknown option {key!r}{_hint(key, [*known, 'mask'])}")
+    options = Query(url, parts.query)
+    mask = frozenset(options.texts("mask"))
+    limits = Limits(**{field.name: _value(options, field.name, field.default) for field in fields(Limits)})
+    options.finish()
     check_mask(mask, TRANSPORT_MASKS | RESULT_MASKS)
-    limits = Limits(**values)
     if not 1 <= limits.priorities <= 10 or limits.lease <= 0 or limits.max_batch < 1:
         raise ConfigError(f"{url}: priorities must be 1 to 10, lease and max_batch positive")
     if limits.lease_total < (0.0 if "lease" in mask else limits.lease):
@@ -104,11 +98,13 @@ def check_mask(mask: Collection[str], known: frozenset[str]) -> None:
             raise ConfigError(f"cannot mask {name!r}{_hint(name, sorted(known))}")
 
 
-def _value(key: str, text: str, kind: type) -> Any:
-    try:
-        return text not in ("0", "false", "no") if kind is bool else kind(text)
-    except ValueError:
-        raise ConfigError(f"option {key!r} needs a number, not {text!r}") from None
+def _value(options: Query, key: str, default: Any) -> Any:
+    """The option of a field, read as the type of its default."""
+    if isinstance(default, bool):
+        return options.flag(key, default=default)
+    if isinstance(default, int):
+        return options.number(key, default)
+    return options.seconds(key, default, least=0.0)
 
 
 def _hint(name: str, known: Collection[str]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from kernel.errors import ConfigError
+from kernel.ports.query import Query
 
 QueueType = Literal["quorum", "classic"]
 
@@ -63,21 +62,7 @@ class Location:
         return f"{'amqps' if self.tls else 'amqp'}://{self.user}@{names}/{'' if self.vhost == '/' else self.vhost}"
 
 
-_CHOICES: Mapping[str, Mapping[str, Any]] = {
-    "queue_type": {"quorum": "quorum", "classic": "classic"},
-    "declare": {"yes": True, "no": False},
-    "verify": {"yes": True, "no": False},
-}
-#: Least and most of what is a number.
-_SECONDS = {"timeout": (0.1, 3600.0), "consumer_timeout": (1.0, math.inf)}
-_NUMBERS = {
-    "heartbeat": (0, 65535),
-    "delivery_limit": (1, 1_000_000_000),
-    "prefetch_max": (1, 65535),
-    "priorities": (0, 10),
-}
-_TEXTS = ("prefix", "exchange", "routing_key", "cafile", "certfile", "keyfile")
-KNOWN = "known are " + ", ".join([*_CHOICES, *_SECONDS, *_NUMBERS, *_TEXTS, "arg.<name of a queue argument>"])
+_QUEUE_TYPES: dict[str, QueueType] = {"quorum": "quorum", "classic": "classic"}
 
 
 def parse(url: str) -> Location:
@@ -93,21 +78,40 @@ def parse(url: str) -> Location:
     if parts.scheme not in ("amqp", "amqps") or parts.fragment or "/" in parts.path[1:]:
         raise ConfigError(f"{shown}: write amqp://user:password@host:5672/vhost (a / in the vhost is %2F)")
     user, _, password = userinfo.partition(":")
+    options = Query(shown, parts.query)
+    if "lease" in options:
+        raise options.wrong(
+            "RabbitMQ has no lease: a message is held as long as its connection lives. Leave out lease, and the "
+            "setting worker.lease; consumer_timeout says how long the broker lets a message be held"
+        )
     location = Location(
         hosts=hosts,
         tls=tls,
         user=unquote(user) if user else "guest",
         password=unquote(password) if userinfo else "guest",
         vhost=unquote(parts.path[1:]) or "/",
+        queue_type=options.choice("queue_type", "quorum", _QUEUE_TYPES),
+        timeout=options.seconds("timeout", 5.0, 0.1, 3600.0),
+        heartbeat=options.number("heartbeat", 30, 0, 65535),
+        consumer_timeout=options.seconds("consumer_timeout", 1800.0, 1.0),
+        delivery_limit=options.number("delivery_limit", 1_000_000, 1, 1_000_000_000),
+        prefix=options.text("prefix"),
+        declare=options.flag("declare", default=True),
+        exchange=options.text("exchange"),
+        routing_key=options.text("routing_key", "{queue}"),
+        prefetch_max=options.number("prefetch_max", 1000, 1, 65535),
+        priorities=options.number("priorities", 0, 0, 10),
+        cafile=options.text("cafile"),
+        certfile=options.text("certfile"),
+        keyfile=options.text("keyfile"),
+        verify=options.flag("verify", default=True),
+        arguments=tuple(
+            (name, int(text) if text.lstrip("-").isdigit() else text)
+            for name, text in options.group("arg", "arg.<name of a queue argument>=value").items()
+        ),
     )
-    values: dict[str, Any] = {}
-    arguments: list[tuple[str, str | int]] = []
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key.startswith("arg."):
-            arguments.append((key[4:], int(text) if text.lstrip("-").isdigit() else text))
-        else:
-            values[key] = _option(shown, key, text)
-    return _checked(shown, replace(location, **values, arguments=tuple(arguments)))
+    options.finish()
+    return _checked(shown, location)
 
 
 def _checked(shown: str, location: Location) -> Location:
@@ -127,33 +131,3 @@ def _checked(shown: str, location: Location) -> Location:
 def _host(text: str, port: int) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
     return parts.hostname or "localhost", parts.port or port
-
-
-def _option(shown: str, key: str, text: str) -> object:
-    if key == "lease":
-        raise ConfigError(
-            f"{shown}: RabbitMQ has no lease: a message is held as long as its connection lives. Leave out lease, and "
-            f"the setting worker.lease; consumer_timeout says how long the broker lets a message be held"
-        )
-    if key in _CHOICES:
-        choices = _CHOICES[key]
-        if text not in choices:
-            raise ConfigError(f"{shown}: {key} is {' or '.join(choices)}, not {text!r}")
-        return choices[text]
-    if key in _SECONDS:
-        return _number(shown, key, text, float, *_SECONDS[key])
-    if key in _NUMBERS:
-        return _number(shown, key, text, int, *_NUMBERS[key])
-    if key in _TEXTS:
-        return text
-    raise ConfigError(f"{shown}: unknown option {key!r}; {KNOWN}")
-
-
-def _number(shown: str, key: str, text: str, kind: type[float] | type[int], least: float, most: float) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if least <= value <= most and value < math.inf:
-        return value
-    raise ConfigError(f"{shown}: {key} is a number from {least:g}{'' if most == math.inf else f' to {most:g}'}")

@@ -8,14 +8,14 @@ redis+cluster://[user:password@]host[:port],host[:port]                         
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from kernel.errors import ConfigError
+from kernel.ports.query import Query
 
 Kind = Literal["server", "unix", "sentinel", "cluster"]
 Address = tuple[str, int]
@@ -32,12 +32,6 @@ _SCHEMES: dict[str, tuple[Kind, bool]] = {
     "redis+cluster": ("cluster", False),
     "rediss+cluster": ("cluster", True),
 }
-_SECONDS = ("lease", "timeout", "aging")
-_TEXTS = ("prefix", "database", "cafile", "certfile", "keyfile", "sentinel_user", "sentinel_password")
-KNOWN = (
-    "known are lease=seconds, timeout=seconds, aging=seconds, prefix=text, database=number, cafile=, certfile= and "
-    "keyfile=path, verify=yes|no, sentinel_user= and sentinel_password="
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +89,7 @@ def parse(url: str) -> Location:
     if parts.scheme not in _SCHEMES or parts.fragment:
         raise ConfigError(f"{shown}: write redis://host:port/database")
     kind, tls = _SCHEMES[parts.scheme]
-    options = _options(shown, parts.query)
+    options = Query(shown, parts.query)
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     path = [unquote(part) for part in parts.path.split("/") if part]
@@ -108,13 +102,14 @@ def parse(url: str) -> Location:
         if not path:
             raise ConfigError(f"{shown}: name the service, as in redis+sentinel://host:26379/mymaster")
         service = path.pop(0)
-    number = options.pop("database", "") or (path.pop(0) if path else "0")
+    number = options.text("database") or (path.pop(0) if path else "0")
     if path or not (number.isascii() and number.isdigit()) or (kind == "cluster" and number != "0"):
         raise ConfigError(f"{shown}: the database is one number (a cluster has only 0)")
-    prefix = options.get("prefix", "")
+    usual = Location()
+    prefix = options.text("prefix", usual.prefix)
     if "{" in prefix or "}" in prefix:
         raise ConfigError(f"{shown}: no braces in the prefix: they decide where a cluster puts a key")
-    return Location(
+    location = Location(
         kind=kind,
         tls=tls,
         addresses=_addresses(shown, hosts, 26379 if kind == "sentinel" else 6379),
@@ -123,33 +118,19 @@ def parse(url: str) -> Location:
         database=int(number),
         username=unquote(username) or None,
         password=unquote(password) or None,
-        **options,
+        sentinel_user=options.text("sentinel_user") or None,
+        sentinel_password=options.text("sentinel_password") or None,
+        prefix=prefix,
+        lease=options.seconds("lease", usual.lease),
+        timeout=options.seconds("timeout", usual.timeout),
+        aging=options.seconds("aging", usual.aging),
+        cafile=options.text("cafile") or None,
+        certfile=options.text("certfile") or None,
+        keyfile=options.text("keyfile") or None,
+        verify=options.flag("verify", default=True),
     )
-
-
-def _options(shown: str, query: str) -> dict[str, Any]:
-    """What stands behind the question mark, checked."""
-    options: dict[str, Any] = {}
-    for key, text in parse_qsl(query, keep_blank_values=True):
-        if key in _SECONDS:
-            options[key] = _positive(shown, key, text)
-        elif key in _TEXTS and text:
-            options[key] = text
-        elif key == "verify" and text in ("yes", "no"):
-            options[key] = text == "yes"
-        else:
-            raise ConfigError(f"{shown}: {key}=... is no option; {KNOWN}")
-    return options
-
-
-def _positive(shown: str, key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if 0 < value < math.inf:
-        return value
-    raise ConfigError(f"{shown}: {key} is a number of seconds above 0, not {text!r}")
+    options.finish()
+    return location
 
 
 def _addresses(shown: str, hosts: str, port: int) -> tuple[Address, ...]:

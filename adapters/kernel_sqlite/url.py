@@ -5,16 +5,16 @@ One URL serves all four ports, so every port accepts every option.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from kernel.errors import ConfigError
+from kernel.ports.query import Query
 
 Synchronous = Literal["full", "normal"]
 
-KNOWN = "known are synchronous=full|normal, timeout=seconds and lease=seconds"
+_SYNCHRONOUS: dict[str, Synchronous] = {"full": "full", "normal": "normal"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,33 +36,12 @@ def parse(url: str) -> Location:
     path = unquote(parts.path)[1:]
     if parts.scheme != "sqlite" or parts.netloc or parts.fragment or not path or path == ":memory:":
         raise ConfigError(f"{url}: write sqlite:///relative.db or sqlite:////absolute.db (a file, not :memory:)")
-    synchronous: Synchronous = "full"
-    seconds = {"timeout": 5.0, "lease": 60.0}
-    for key, text in parse_qsl(parts.query, keep_blank_values=True):
-        if key == "synchronous":
-            synchronous = _synchronous(url, text)
-        elif key in seconds:
-            seconds[key] = _seconds(url, key, text)
-        else:
-            raise ConfigError(f"{url}: unknown option {key!r}; {KNOWN}")
-    if not seconds["lease"]:
-        raise ConfigError(f"{url}: lease must be above 0")
-    return Location(path=path, synchronous=synchronous, timeout=seconds["timeout"], lease=seconds["lease"])
-
-
-def _synchronous(url: str, text: str) -> Synchronous:
-    if text == "full":
-        return "full"
-    if text == "normal":
-        return "normal"
-    raise ConfigError(f"{url}: synchronous is full or normal, not {text!r}")
-
-
-def _seconds(url: str, key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if 0 <= value < math.inf:
-        return value
-    raise ConfigError(f"{url}: {key} is a number of seconds, not {text!r}")
+    options = Query(url, parts.query)
+    location = Location(
+        path=path,
+        synchronous=options.choice("synchronous", "full", _SYNCHRONOUS),
+        timeout=options.seconds("timeout", 5.0, least=0.0),
+        lease=options.seconds("lease", 60.0),
+    )
+    options.finish()
+    return location

@@ -268,7 +268,7 @@ def test_a_name_is_shared_and_no_name_is_private() -> None:
 
 
 def test_a_url_says_what_there_is() -> None:
-    url = "memory://?mask=delay,priorities&mask=wait&lease=2&expiry=1&dedup=5&release_counts=0"
+    url = "memory://?mask=delay,priorities,wait&lease=2&expiry=yes&dedup=5&release_counts=no"
     features = MemoryTransport.from_url(url).features
     assert (features.delay, features.priorities, features.lease) == (0.0, 0, 2.0)
     assert (features.expiry, features.dedup, features.release_counts, features.ordered) == (True, 5.0, False, True)
@@ -280,7 +280,7 @@ def test_a_url_says_what_there_is() -> None:
     [
         ("memory://x?leese=2", "did you mean 'lease'"),
         ("memory://x?mask=delays", "did you mean 'delay'"),
-        ("memory://x?lease=soon", "needs a number"),
+        ("memory://x?lease=soon", "is a number of seconds"),
         ("memory://x?lease=0", "positive"),
         ("memory://x?priorities=11", "1 to 10"),
         ("memory://x/y", "without a path"),

@@ -37,7 +37,7 @@ def test_what_is_left_out() -> None:
         ("amqp://h/?colour=red", "unknown option 'colour'; known are"),
         ("amqp://h/?queue_type=stream", "quorum or classic"),
         ("amqp://h/?timeout=soon", "timeout is a number"),
-        ("amqp://h/?prefetch_max=0", "prefetch_max is a number"),
+        ("amqp://h/?prefetch_max=0", "prefetch_max is a whole number"),
         ("amqp://h/?priorities=5", "queue_type=classic"),
         ("amqp://h/?exchange=mine", "declare=no"),
         ("amqp://h/?routing_key=x&declare=no", "needs exchange"),

@@ -69,13 +69,13 @@ def test_what_a_url_says(url: str, facts: dict[str, Any]) -> None:
         ("redis://h:port", "'h:port' is no host:port"),
         ("redis://h:99999", "is no host:port"),
         ("redis://[::1", "no host is named like this"),
-        ("redis://h?leese=1", "leese=... is no option; known are lease=seconds"),
-        ("redis://h?password=secret", "password=... is no option"),
-        ("redis://h?prefix=", "prefix=... is no option"),
-        ("redis://h?verify=maybe", "verify=... is no option"),
+        ("redis://h?leese=1", "unknown option 'leese', did you mean 'lease'"),
+        ("redis://h?password=secret", "unknown option 'password'"),
+        ("redis://h?prefix=", "prefix= is empty"),
+        ("redis://h?verify=maybe", "verify is yes or no, not 'maybe'"),
         ("redis://h?prefix={a}", "no braces in the prefix"),
         *(
-            (f"redis://h?{name}={text}", f"{name} is a number of seconds above 0")
+            (f"redis://h?{name}={text}", f"{name} is a number of seconds of at least 0.001")
             for name, text in (
                 ("lease", "0"),
                 ("lease", "-1"),

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from kernel.errors import ConfigError, Rejected, Unavailable
 from kernel.ports import Delivery, Features, Outgoing
+from kernel.ports.query import Query
 
 #: Seconds between two looks of a blocked `receive`.
 LOOK_EVERY = 0.02
@@ -40,13 +41,11 @@ class SpoolTransport:
     def from_url(cls, url: str) -> SpoolTransport:
         """From `spool:///absolute/directory?lease=60`; `ConfigError` for anything else."""
         parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query))
-        try:
-            lease = float(options.pop("lease", "60"))
-        except ValueError:
-            raise ConfigError(f"{url}: lease is a number of seconds") from None
-        if options or parts.netloc or not parts.path:
+        if parts.netloc or not parts.path:
             raise ConfigError(f"{url}: write spool:///absolute/directory?lease=60")
+        options = Query(url, parts.query)
+        lease = options.seconds("lease", 60.0)
+        options.finish()
         return cls(Path(unquote(parts.path)), lease)
 
     @property
