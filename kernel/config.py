@@ -126,6 +126,12 @@ class Worker(msgspec.Struct, frozen=True):
 
 class Logging(msgspec.Struct, frozen=True):
     """What the command line sets up; a program that embeds kernel sets up its own."""
+    #: File that is there, and touched, while the worker takes in work; "" for none.
+    readiness_file: str = ""
+    #: TCP port that answers HTTP requests for /live and /ready; 0 for none.
+    health_port: int = 0
+    #: Address at which it does; 0.0.0.0 for all of the machine.
+    health_host: str = "127.0.0.1"
 
     #: debug, info, warning, error or critical.
     log_level: str = "info"
@@ -168,7 +174,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_format": ("text", "json"),
 }
 #: Must not be empty.
-_NEEDED = frozenset({"transport", "queue", "serializer", "accept", "queues", "pool"})
+    "health_port": (0, 65535),
+_NEEDED = frozenset({"transport", "queue", "serializer", "accept", "queues", "pool", "health_host"})
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
 _PREFIX = "KERNEL_"

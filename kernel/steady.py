@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from kernel.clock import SYSTEM, Clock
 from kernel.errors import PartialSend, PortError, Unavailable
-from kernel.native import monotonic, sleep
+from kernel.native import allocate_lock, monotonic, sleep
 from kernel.ports.transport import Outgoing
 
 log = logging.getLogger("kernel.ports")
@@ -20,6 +20,8 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
 #: Seconds between two lines about one outage: it may be one that only an operator can end, such as a damaged file.
 REMIND_EVERY = 60.0
+#: Seconds after which the failure of an operation that was not tried again says nothing about its service any more.
+FORGOTTEN_AFTER = 30.0
 
 _random = Random()
 T = TypeVar("T")
@@ -44,40 +46,82 @@ class Backoff:
         self._next = FIRST_WAIT
 
 
-class Outage:
-    """Says that a service is away, at once and then every minute, and that it is back; however often it is tried."""
+class Service:
+    """One service that several operations call: says once that it is away, and every minute, and once that it is back.
 
-    __slots__ = ("_since", "_told_at", "_what", "backoff", "clock")
+    Each operation has an `Outage` of its own, because one may fail while another works (a server that is full takes
+    no sends and gives messages out), and a line for each change would then be a line for each call.
+    """
 
-    def __init__(self, what: str, clock: Clock = SYSTEM) -> None:
-        self._what = what
+    __slots__ = ("_failing", "_lock", "_since", "_told_at", "clock", "longest", "what")
+
+    def __init__(self, what: str, clock: Clock = SYSTEM, longest: float = LONGEST_WAIT) -> None:
+        """`what` names it in the log; `longest` is the longest wait between two tries."""
+        self.what = what
+        self.clock = clock
+        self.longest = longest
+        self._lock = allocate_lock()
+        #: When each failing operation failed last.
+        self._failing: dict[Outage, float] = {}
         self._since = 0.0
         self._told_at = 0.0
-        self.clock = clock
-        self.backoff = Backoff()
 
     @property
     def away(self) -> bool:
-        """Whether the last call failed."""
-        return self._since > 0.0
+        """Whether an operation failed lately and has not worked since."""
+        recent = self.clock.monotonic() - FORGOTTEN_AFTER
+        with self._lock:
+            return any(at > recent for at in self._failing.values())
+
+    def failed(self, operation: Outage, error: PortError) -> None:
+        """Note a failure."""
+        now = self.clock.monotonic()
+        with self._lock:
+            self._failing[operation] = now
+            first = not self._since
+            if not first and now - self._told_at < REMIND_EVERY:
+                return
+            self._since, self._told_at = self._since or now, now
+        if first:
+            log.error("%s is unavailable: %s; trying again until it is back", self.what, error)
+        else:
+            log.error("%s is still unavailable after %.0f s: %s", self.what, now - self._since, error)
+
+    def worked(self, operation: Outage) -> None:
+        """Note a success. What an operation that is not tried any more had met does not count for ever."""
+        now = self.clock.monotonic()
+        with self._lock:
+            self._failing.pop(operation, None)
+            if not self._since or any(at > now - FORGOTTEN_AFTER for at in self._failing.values()):
+                return
+            since, self._since = self._since, 0.0
+        log.warning("%s is back after %.1f s", self.what, now - since)
+
+
+class Outage:
+    """What one operation meets of a service that is away: how long to wait before the next try, and what to say."""
+
+    __slots__ = ("away", "backoff", "service")
+
+    def __init__(self, service: str | Service, clock: Clock = SYSTEM) -> None:
+        """A name stands for a service that no other operation calls."""
+        self.service = Service(service, clock) if isinstance(service, str) else service
+        self.backoff = Backoff(self.service.longest)
+        #: Whether the last call failed.
+        self.away = False
 
     def failed(self, error: PortError) -> float:
         """Note a failure; returns the seconds to wait before the next try."""
-        now = self.clock.monotonic()
-        if not self._since:
-            self._since = self._told_at = now
-            log.error("%s is unavailable: %s; trying again until it is back", self._what, error)
-        elif now - self._told_at >= REMIND_EVERY:
-            self._told_at = now
-            log.error("%s is still unavailable after %.0f s: %s", self._what, now - self._since, error)
+        self.away = True
+        self.service.failed(self, error)
         return self.backoff.wait_for()
 
     def worked(self) -> None:
         """Note a success."""
-        if self._since:
-            log.warning("%s is back after %.1f s", self._what, self.clock.monotonic() - self._since)
-            self._since = 0.0
+        if self.away:
+            self.away = False
             self.backoff.reset()
+            self.service.worked(self)
 
 
 def persist(call: Callable[[], T], timeout: float) -> T:

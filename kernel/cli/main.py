@@ -56,6 +56,12 @@ def _dead() -> click.Command:
     return dead
 
 
+def _health() -> click.Command:
+    from kernel.cli.health import health
+
+    return health
+
+
 def _adapters() -> click.Command:
     from kernel.cli.adapters import adapters
 
@@ -80,6 +86,7 @@ COMMANDS = {
     "result": Lazy("Show or await the result of a call.", _result),
     "queues": Lazy("Show how full queues are; peek into, purge and move them.", _queues),
     "dead": Lazy("List, show, requeue and purge dead letters.", _dead),
+    "health": Lazy("Ask a worker whether it is alive, or ready.", _health),
     "adapters": Lazy("List what is installed: adapters, pools, serializers, plugins.", _adapters),
     "config": Lazy("Show every setting and where its value comes from.", _config),
     "demo": Lazy("Hash a directory tree with two worker processes and check the result.", _demo),

@@ -59,6 +59,9 @@ def _key(key: str, *names: str, **attributes: Any) -> Callable[[F], F]:
 @_key("prefetch_max", "--prefetch-max", help="Fetch at most so many messages ahead.")
 @_key("unknown_for", "--unknown-for", metavar="SECONDS", help="After so long a call of an unknown task is dead.")
 @_key("liveness_file", "--liveness-file", metavar="FILE", help="Touch this file while the worker makes progress.")
+@_key("readiness_file", "--readiness-file", metavar="FILE", help="Keep this file while the worker takes in work.")
+@_key("health_port", "--health-port", metavar="PORT", help="Answer HTTP requests for /live and /ready; 0: no.")
+@_key("health_host", "--health-host", metavar="ADDRESS", help="Listen there; 0.0.0.0: on all addresses.")
 @_key("health_interval", "--health-interval", metavar="SECONDS", help="Time between looks at its own health.")
 @_key("log_level", "-l", "--loglevel", "--log-level", metavar="LEVEL", help="debug, info, warning, error, critical.")
 @_key("log_file", "-f", "--logfile", "--log-file", metavar="FILE", help="Log there and not to standard error.")
@@ -91,7 +94,7 @@ def worker(context: Context, module: str | None, **given: Any) -> None:
 def _keys(given: dict[str, Any]) -> dict[str, Any]:
     """Configuration keys from the options that were given."""
     keys = {key: value for key, value in given.items() if value is not None}
-    for key in ("log_file", "liveness_file"):
+    for key in ("log_file", "liveness_file", "readiness_file"):
         if keys.get(key):
             keys[key] = os.path.abspath(keys[key])
     if keys.get("pool") == PREFORK:
@@ -112,6 +115,9 @@ def _supervised(config: Config, options: dict[str, Any]) -> int:
         preload=_importable(options["app"]) if settings.preload else "",
         grace=settings.grace,
         liveness_file=settings.liveness_file,
+        readiness_file=settings.readiness_file,
+        health_port=settings.health_port,
+        health_host=settings.health_host,
     )
     logs.setup(logging.log_level, logging.log_file, logging.log_format)
     return Supervisor(spec).run()
@@ -133,6 +139,8 @@ def _alone(config: Config, options: dict[str, Any]) -> int:
     settings = config.worker
     if settings.processes > 1 or settings.preload:
         raise ConfigError("more than one process, and --preload, need a POSIX system; start several workers instead")
+    if settings.health_port or settings.liveness_file or settings.readiness_file:
+        raise ConfigError("--health-port, --liveness-file and --readiness-file need a POSIX system: its supervisor")
     if settings.pool not in ("solo", "threads", "asyncio"):
         raise ConfigError(f"the pool {settings.pool!r} needs a POSIX system; use solo, threads or asyncio")
     from kernel.worker.process import run_worker  # the supervisor imports none of the worker's code

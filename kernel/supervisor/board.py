@@ -6,9 +6,9 @@ all of them are killed. One record per seat, written by the one process that sit
 There is no lock. A number is one aligned store of eight bytes, which is never seen half done; a text is guarded by a
 counter that is odd while it is being written, and a reader that meets such a moment reads again.
 
-    offset 0    nine numbers of eight bytes, see the constants below
-    offset 72   counter of the job text, its length, 96 bytes of UTF-8
-    offset 184  length of the note, up to 832 bytes of UTF-8
+    offset 0    ten numbers of eight bytes, see the constants below
+    offset 80   counter of the job text, its length, 96 bytes of UTF-8
+    offset 192  length of the note, up to 824 bytes of UTF-8
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ import os
 import tempfile
 from dataclasses import dataclass
 
-from kernel.worker.seat import State
+from kernel.worker.seat import Away, State
 
 RECORD = 1024
 JOB_BYTES = 96
-NOTE_BYTES = 832
+NOTE_BYTES = 824
 
 _WORDS = RECORD // 8
-_PID, _STATE, _BEAT, _BUSY, _KILL, _SETTLED, _IN_HAND, _RSS, _INTRODUCED = range(9)
-_JOB_TURN, _JOB_LENGTH, _JOB = 9, 10, 11 * 8
-_NOTE_LENGTH, _NOTE = 23, 24 * 8
+_PID, _STATE, _BEAT, _BUSY, _KILL, _SETTLED, _IN_HAND, _RSS, _INTRODUCED, _AWAY = range(10)
+_JOB_TURN, _JOB_LENGTH, _JOB = 10, 11, 12 * 8
+_NOTE_LENGTH, _NOTE = 24, 25 * 8
 #: A writer is inside of the text for well under a microsecond; a reader that fails this often met a dead one.
 _READS = 8
 #: The record of a process that scribbled over its memory must not take the supervisor along.
 _STATES = {state.value: state for state in State}
+_ALL_AWAY = sum(Away)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ class SeatStatus:
     in_hand: int
     #: Resident memory in bytes as the process last measured it.
     rss: int
+    #: Services that did not answer it when it asked last.
+    away: Away
     #: What runs, shortened to 96 bytes.
     job: str
     #: One line about its end, for people.
@@ -107,6 +110,7 @@ class Board:
             settled=ints[at + _SETTLED],
             in_hand=ints[at + _IN_HAND],
             rss=ints[at + _RSS],
+            away=Away(ints[at + _AWAY] & _ALL_AWAY),
             job=self._job(number),
             note=self._text(number * RECORD + _NOTE, min(ints[at + _NOTE_LENGTH], NOTE_BYTES)),
         )
@@ -192,6 +196,8 @@ class Seat:
     rss = _Whole(_RSS)
     #: 1 once a process that sat here has said what kind of worker this is, which its successors need not repeat.
     introduced = _Whole(_INTRODUCED)
+    #: One of `Away`.
+    away = _Whole(_AWAY)
 
     def __init__(self, number: int, shared: memoryview[int], ints: memoryview[int], floats: memoryview[float]) -> None:
         self.number = number

@@ -15,7 +15,7 @@ from math import inf
 from kernel.supervisor.board import Board, SeatStatus
 from kernel.supervisor.launchers import Broken, Ended, Launcher, Started, kill_group
 from kernel.supervisor.spec import SupervisorSpec
-from kernel.worker.seat import State
+from kernel.worker.seat import Away, State
 
 log = logging.getLogger("kernel.supervisor")
 
@@ -28,6 +28,14 @@ DUMP_PAUSE = 0.05
 #: Seconds after which a process that was told to cancel is told again. Linux hands a signal to another thread when the
 #: main one has not taken its last one yet, and a main thread that sleeps inside of a task then sleeps on.
 REPEAT = 1.0
+
+
+#: What a process waits for, in words.
+AWAY = {
+    Away.TRANSPORT: "the transport is unavailable",
+    Away.RESULTS: "the result store is unavailable",
+    Away.SERVICE: "a service that it opens is unavailable",
+}
 
 
 class Order(IntEnum):
@@ -202,15 +210,31 @@ class Crew:
                 soonest = min(soonest, child.deadline, self._board.read(child.seat).kill_at or inf)
         return min(soonest, self._dump_at) if self._to_dump else soonest
 
-    def progressing(self, now: float) -> bool:
-        """Whether every process is ready and has said so lately, or may still be starting."""
-        return all(self._progresses(child, self._board.read(child.seat), now) for child in self.children.values())
+    def stuck(self, now: float) -> list[str]:
+        """A line for every process that should get on and does not. One that is starting has its time for that."""
+        pairs = [(child, self._board.read(child.seat)) for child in self.children.values()]
+        return [f"{child} {trouble}" for child, status in pairs if (trouble := self._trouble(child, status, now))]
 
-    def _progresses(self, child: Child, status: SeatStatus, now: float) -> bool:
+    def _trouble(self, child: Child, status: SeatStatus, now: float) -> str:
         if not child.ready:
-            return now < self._start_by(child, status)
-        overdue = 0.0 < status.kill_at < now - self._spec.margin
-        return status.state is State.STOPPED or (now - status.beat_at < self._spec.stale_after and not overdue)
+            return "" if now < self._start_by(child, status) else "is not ready in time"
+        if status.state is State.STOPPED:
+            return ""
+        if 0.0 < status.kill_at < now - self._spec.margin:
+            return "overran and cannot be killed"
+        age = now - status.beat_at
+        return "" if age < self._spec.stale_after else f"has not got on for {age:.0f} s"
+
+    def absent(self) -> list[str]:
+        """A line for every process that takes in no work; too many of them and the worker is not ready."""
+        return [f"{child} {reason}" for child in self.children.values() if (reason := self._absence(child))]
+
+    def _absence(self, child: Child) -> str:
+        status = self._board.read(child.seat)
+        away = [text for flag, text in AWAY.items() if flag & status.away]
+        if away:
+            return f"waits: {', '.join(away)}"
+        return "" if status.state is State.READY else f"is {status.state.name.lower()}"
 
     def unkillable(self, now: float) -> bool:
         """Whether all that is left was killed long ago and is still there (it hangs inside of the system)."""

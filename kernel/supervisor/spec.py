@@ -34,6 +34,11 @@ class SupervisorSpec:
     margin: float = 5.0
     #: File whose time of change says when all processes were last seen to progress; "": none.
     liveness_file: str = ""
+    #: File that is there, and touched, while all processes take in work; "": none.
+    readiness_file: str = ""
+    #: TCP port and address that answer questions after health; port 0: none.
+    health_port: int = 0
+    health_host: str = "127.0.0.1"
     #: Age of a beat from which a process counts as stuck.
     stale_after: float = 30.0
     #: How long a process may take from its launch, the import of the application included, until it is ready.

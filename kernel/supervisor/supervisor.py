@@ -21,10 +21,12 @@ from contextlib import ExitStack
 
 from kernel.supervisor.board import Board, SeatStatus, anonymous_file
 from kernel.supervisor.crew import Child, Crew, Order
+from kernel.supervisor.health import Health, examine
+from kernel.supervisor.healthport import HealthPort
 from kernel.supervisor.launchers import Broken, Ended, FreshLauncher, Launcher, TemplateLauncher, describe
-from kernel.supervisor.liveness import LivenessFile
 from kernel.supervisor.restarts import Restarts
 from kernel.supervisor.roll import Roll
+from kernel.supervisor.sign import Sign
 from kernel.supervisor.spec import ChildSpec, Handover, SupervisorSpec
 from kernel.supervisor.strangers import reap_strangers
 from kernel.supervisor.wakeup import Wakeup
@@ -38,7 +40,9 @@ class Supervisor:
 
     def __init__(self, spec: SupervisorSpec) -> None:
         self._spec = spec
-        self._liveness = LivenessFile(spec.liveness_file)
+        self._liveness = Sign("liveness file", spec.liveness_file)
+        self._readiness = Sign("readiness file", spec.readiness_file)
+        self._port = HealthPort(spec.health_host, spec.health_port)
         self._restarts = Restarts(spec)
         # One seat to spare, for the newcomer of a rolling restart.
         self._board = Board.create(spec.processes + 1)
@@ -64,14 +68,19 @@ class Supervisor:
                 if self._order is not Order.RUN and self._crew.unkillable(time.monotonic()):
                     break
                 timeout = self._sleep_until(time.monotonic()) - time.monotonic()
-                for number in wakeup.wait(self._crew.fds(), timeout):
+                for number in wakeup.wait([*self._crew.fds(), *self._port.fds()], timeout):
                     self._heard(number, time.monotonic())
+                self._port.serve(time.monotonic(), self.health)
             self._report_end()
         return self._code
 
     def status(self) -> list[SeatStatus]:
         """What the board says of each process, by seat. Any thread, while `run` runs; empty before and after."""
         return [self._board.read(seat) for seat in sorted(self._crew.children)]
+
+    def health(self) -> Health:
+        """Whether it is alive and ready now, and why not. On the thread of `run`."""
+        return examine(self._crew, self._order, self._spec.processes, len(self._due), time.monotonic())
 
     # -- opening and closing ---------------------------------------------------------------------------------
 
@@ -92,7 +101,8 @@ class Supervisor:
         # In the C handler, so that it works also when this loop hangs.
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=True)
         stack.callback(faulthandler.unregister, signal.SIGUSR1)
-        stack.callback(self._liveness.remove)
+        for close in (self._liveness.remove, self._readiness.remove, self._port.close):
+            stack.callback(close)
         stack.callback(self._crew.close)
         return wakeup
 
@@ -129,15 +139,20 @@ class Supervisor:
         self._touch(now)
 
     def _sleep_until(self, now: float) -> float:
-        soonest = self._crew.next_at(now)
+        soonest = min(self._crew.next_at(now), self._port.next_at())
         return min(soonest, self._due[0]) if self._due else soonest
 
     def _touch(self, now: float) -> None:
         children = self._crew.children.values()
         self._complete = self._complete or (not self._due and all(child.ready for child in children))
         # A process that waits for its restart makes no progress; one that drained at the end has made all of it.
-        if self._complete and not self._due and self._crew.progressing(now):
+        health = self.health()
+        if self._complete and not self._due and health.live:
             self._liveness.touch(now)
+        if health.ready:
+            self._readiness.touch(now)
+        else:
+            self._readiness.remove()
 
     # -- what happens --------------------------------------------------------------------------------------------
 

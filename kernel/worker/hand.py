@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from kernel.clock import Clock
-from kernel.errors import PortError
+from kernel.errors import PortError, Unavailable
 from kernel.ports import Extends, Transport
+from kernel.steady import LONGEST_WAIT, Outage, Service
 from kernel.worker.job import Job
 
 log = logging.getLogger("kernel.worker")
@@ -24,6 +25,9 @@ class Hand:
         leased = transport.features.lease is not None
         self._extends = transport if leased and isinstance(transport, Extends) else None
         self._jobs: set[Job] = set()
+        #: The transport as all parts of the worker see it. Tried often enough to be back before others take over.
+        self.service = Service("the transport", clock, min(LONGEST_WAIT, lease))
+        self._outage = Outage(self.service)
         self.pause = pause
         self.lease = lease
 
@@ -70,9 +74,13 @@ class Hand:
             asked_at = self._clock.monotonic()
             try:
                 lost = {id(delivery) for delivery in extends.extend([job.delivery for job in part], lease)}
+            except Unavailable as error:
+                self._outage.failed(error)
+                return
             except PortError as error:
                 log.warning("the leases of %d tasks could not be renewed: %s", len(part), error)
                 return
+            self._outage.worked()
             for job in part:
                 if id(job.delivery) in lost:
                     job.lost = True

@@ -19,8 +19,9 @@ from kernel.worker.intake import Intake
 from kernel.worker.job import Job
 from kernel.worker.memory import resident_bytes
 from kernel.worker.outlet import Outlet
+from kernel.worker.progress import Progress
 from kernel.worker.runner import Runner
-from kernel.worker.seat import Seat
+from kernel.worker.seat import Away, Seat
 
 log = logging.getLogger("kernel.worker")
 
@@ -79,6 +80,7 @@ class Housekeeper:
         self._warned: set[Job] = set()
         self._renew_at = 0.0
         self._health_at = 0.0
+        self._progress = Progress(intake, outlet, pool.features.inline)
         # Nobody wakes this thread for a single job, so it may sleep through the first part of a lease, not all of it.
         self._idle_for = min(settings.health_interval, hand.lease / 6, handover.look_every)
 
@@ -217,7 +219,10 @@ class Housekeeper:
 
     def _report(self, active: list[Job], now: float) -> None:
         seat = self._seat
-        seat.beat_at = now
+        transport_away = self._hand.service.away
+        # An intake that waits for its transport gets on: it tries, and says so.
+        seat.beat_at = self._progress.at(now, bool(active), transport_away)
+        seat.away = transport_away * Away.TRANSPORT | self._outlet.store.away * Away.RESULTS
         seat.in_hand = len(self._hand)
         seat.busy_since = min((job.started_at for job in active), default=0.0)
         seat.job = f"{active[0].envelope.task}[{active[0].envelope.id}]" if active else ""

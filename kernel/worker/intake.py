@@ -64,12 +64,14 @@ class Intake:
         self._clock = clock
         self._sift = sift
         self._turns = Turns(settings.queues, settings.strict)
-        self._outage = Outage("the transport", clock)
+        self._outage = Outage(hand.service)
         self._suspects: deque[Job] = deque()
         self._suspect: Job | None = None
         self._patience = min(PATIENCE, hand.lease / 4)
         self._most = min(settings.prefetch_max, transport.features.max_batch)
         self.stopping = Signal()
+        #: Goes up with each turn of the loop: whoever looks twice sees whether it gets on.
+        self.turns = 0
         #: Set by the housekeeper while running tasks last: nothing is fetched ahead of them.
         self.stalled = False
         #: Wakes the housekeeper when jobs wait that it may have to give back; the worker wires it.
@@ -93,6 +95,7 @@ class Intake:
         """Receive and submit until `stop`."""
         stopping = self.stopping
         while not stopping.is_set():
+            self.turns += 1
             room = self._room()
             if room > 0 and not stopping.is_set():
                 # A lease begins at some moment of the call, and the call can last: it may wait for other writers.

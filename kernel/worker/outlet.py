@@ -17,7 +17,7 @@ from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavai
 from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
 from kernel.ports import Commits, Extends, Outgoing, Record, ResultStore, Transport
-from kernel.steady import Outage
+from kernel.steady import Outage, Service
 from kernel.worker.effects import entry_of, hop, sends_of
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
@@ -62,12 +62,16 @@ class Outlet:
         self._commit = transport.commit if transport.features.commit and isinstance(transport, Commits) else None
         self._held: list[Job] = []
         self._held_until = 0.0
-        self._store_outage = Outage("the result store", clock)
-        self._transport_outage = Outage("the transport", clock)
+        self.store = Service("the result store", clock, hand.service.longest)
+        self._store_outage = Outage(self.store)
+        self._transport_outage = Outage(hand.service)
         self._arrived = Signal()
         self._stopping = False
         self._thread: Thread | None = None
         #: Mean runtime of a task here in seconds, recent ones counting more; 0.0 before the first.
+        #: Goes up with each turn of the thread, where there is one.
+        self.turns = 0
+        self.keeps = results is not None  # whether there is a result store
         self.mean = 0.0
         #: Takes an ended job. The plain method of a deque where that is enough, because it is called once per task.
         self.put: Callable[[Job], None] = self._ended.append if inline else self._put_and_tell
@@ -76,11 +80,6 @@ class Outlet:
     def held(self) -> int:
         """Jobs that wait for a port to come back."""
         return len(self._held)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether there is a result store."""
-        return self._results is not None
 
     @property
     def pending(self) -> int:
@@ -118,6 +117,7 @@ class Outlet:
     def _serve(self) -> None:
         while not self._stopping:
             self._arrived.wait(1.0)
+            self.turns += 1
             self._arrived.clear()
             self.flush()
 
@@ -371,7 +371,7 @@ class Outlet:
         entry = Entry("STARTED", at=self._clock.now(), attempt=job.envelope.attempt, node=job.node)
         try:
             stands = self.write_now(job, entry)
-        except PortError as error:
+        except (PortError, CodecError) as error:
             log.warning("STARTED of task %s was not recorded: %s", job.envelope.id, error)
             return True
         if stands is None:

@@ -16,13 +16,13 @@ from kernel.opened import Opened
 from kernel.steady import Outage
 from kernel.worker.banner import banner
 from kernel.worker.native_logging import log_natively
-from kernel.worker.seat import Seat
+from kernel.worker.seat import Away, Seat
 from kernel.worker.worker import Worker
 
 #: Pools for which the standard library is patched.
 GREEN = ("gevent", "eventlet")
 #: Settings that the supervisor goes by.
-SUPERVISED = ("processes", "preload", "grace", "liveness_file")
+SUPERVISED = ("processes", "preload", "grace", "liveness_file", "readiness_file", "health_port", "health_host")
 
 
 def run_worker(options: dict[str, Any], seat: Seat | None = None) -> int:
@@ -96,9 +96,12 @@ def open_ports(app: Kernel, seat: Seat | None) -> Opened:
             wait = outage.failed(error)
             if seat is not None:
                 seat.beat_at = app.clock.monotonic()
+                seat.away = Away.SERVICE
             sleep(wait)
         else:
             outage.worked()
+            if seat is not None:
+                seat.away = Away.NONE
             return opened
 
 

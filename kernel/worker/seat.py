@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Protocol
 
 
@@ -13,6 +13,16 @@ class State(IntEnum):
     READY = 1
     DRAINING = 2
     STOPPED = 3
+
+
+class Away(IntFlag):
+    """Which services did not answer a worker process when it asked last."""
+
+    NONE = 0
+    TRANSPORT = 1
+    RESULTS = 2
+    #: One of those that it opens at its start; which one, its log says.
+    SERVICE = 4
 
 
 class ExitCode(IntEnum):
@@ -60,12 +70,15 @@ class Seat(Protocol):
     job: str
     #: 1 once a process at this seat has printed the banner; stays for the processes that follow it there.
     introduced: int
+    #: One of `Away`.
+    away: int
 
 
 class NoSeat:
     """The seat of a worker without a supervisor: nobody looks."""
 
     __slots__ = (
+        "away",
         "beat_at",
         "busy_since",
         "in_hand",
@@ -79,6 +92,6 @@ class NoSeat:
     )
 
     def __init__(self) -> None:
-        self.number = self.state = self.settled = self.in_hand = self.rss = self.introduced = 0
+        self.number = self.state = self.settled = self.in_hand = self.rss = self.introduced = self.away = 0
         self.beat_at = self.busy_since = self.kill_at = 0.0
         self.job = ""

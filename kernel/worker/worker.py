@@ -25,7 +25,7 @@ from kernel.worker.outlet import Outlet
 from kernel.worker.plan import Plan
 from kernel.worker.report import report, told
 from kernel.worker.runner import Cancelled, Runner
-from kernel.worker.seat import ExitCode, NoSeat, Seat, State
+from kernel.worker.seat import Away, ExitCode, NoSeat, Seat, State
 from kernel.worker.starts import Starts
 
 log = logging.getLogger("kernel.worker")
@@ -137,17 +137,19 @@ class Worker:
         killable = self._supervised or self.pool.features.ends_in_place
         check_limits(plans, self.transport.features.lease_total, killable, self.settings.pool)
         queues = self.intake.queues
-        outage = Outage("the transport", self._clock)
+        outage = Outage(self.hand.service)
         while True:
             try:
                 self.transport.declare([*queues, *map(dead_queue, queues)])
                 outage.worked()
                 return True
             except Unavailable as error:
+                self.seat.away = Away.NONE
                 wait = outage.failed(error)
                 self.seat.beat_at = self._clock.monotonic()
                 if self._stop_signal.is_set():
                     return False
+                self.seat.away = Away.TRANSPORT
                 self._pause(wait)
 
     def _work(self) -> None:

@@ -29,7 +29,7 @@ from kernel.outcome import State
 
 #: What becomes of a block, by its language: run, parsed, or read by people only because it is output or a grammar.
 CHECKED = {"python", "console", "toml", "ini", "dockerfile"}
-SHOWN = {"text", "json"}
+SHOWN = {"text", "json", "yaml"}
 #: First words of commands that are not ours to try.
 FOREIGN = {"pip", "make", "git", "systemctl", "docker", "pytest", "kill"}
 #: Pages whose commands are run for real, in the order in which a reader meets them.

@@ -4,6 +4,7 @@ Each test runs a supervisor in a process of its own, with a small program in pla
 happens is a line on their common standard error, so a test waits for lines, never for time.
 """
 
+import http.client
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from services.server import free_port
+from support import eventually
 
 import kernel
 from kernel.errors import ConfigError
@@ -601,6 +604,44 @@ def test_the_liveness_file_shows_progress(start: Start, tmp_path: Path) -> None:
     assert age_falls_below(1.0, within=3.0)
     assert run.stop() == ExitCode.OK
     assert not probe.exists()
+
+
+def health(port: int, path: str = "/ready") -> tuple[int, str]:
+    """Status and body of an answer, (0, "") for none."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=LONG)
+    try:
+        client.request("GET", path)
+        answer = client.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        client.close()
+
+
+def test_the_health_port_tells_progress_from_existence(start: Start) -> None:
+    port = free_port()
+
+    def status(path: str) -> int:
+        return health(port, path)[0]
+
+    run = start("work", health_port=port, stale_after=0.5)
+    pid = int(run.expect(r"child (\d+) works", 2)[0])
+    eventually(lambda: status("/ready") == 200, LONG)
+    assert status("/live") == 200
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: status("/live") == 503, LONG)
+    assert status("/ready") == 503
+    assert re.search(rf"worker process {pid} \(seat \d\) has not got on for \d+ s", health(port, "/live")[1])
+    os.kill(pid, signal.SIGCONT)
+    eventually(lambda: status("/live") == status("/ready") == 200, LONG)
+    assert run.stop() == ExitCode.OK
+
+
+def test_a_start_that_fails_again_and_again_is_not_ready(start: Start) -> None:
+    port = free_port()
+    start("crash", health_port=port, processes=1, restart_backoff=2.0)
+    eventually(lambda: "wait for their start" in health(port)[1], LONG)
 
 
 @ALL_PRELOADS

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from kernel.supervisor.board import JOB_BYTES, NOTE_BYTES, RECORD, Board
-from kernel.worker.seat import State
+from kernel.worker.seat import Away, State
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def test_every_field_is_read_back_by_another_holder_of_the_file(board: Board) ->
     seat.state = State.DRAINING
     seat.beat_at, seat.busy_since, seat.kill_at = 1.5, 2.5, 3.5
     seat.settled, seat.in_hand, seat.rss = 2**40, 7, 2**33
+    seat.away = Away.TRANSPORT | Away.RESULTS
     seat.job = "mail.send[a]"
     seat.note = "no such queue"
     other = Board.attach(os.dup(board.fd))
@@ -34,6 +35,7 @@ def test_every_field_is_read_back_by_another_holder_of_the_file(board: Board) ->
     assert (status.seat, status.pid, status.state) == (1, 4711, State.DRAINING)
     assert (status.beat_at, status.busy_since, status.kill_at) == (1.5, 2.5, 3.5)
     assert (status.settled, status.in_hand, status.rss) == (2**40, 7, 2**33)
+    assert status.away == Away.TRANSPORT | Away.RESULTS
     assert (status.job, status.note) == ("mail.send[a]", "no such queue")
     assert (seat.pid, seat.state, seat.beat_at, seat.job, seat.note) == (
         4711, State.DRAINING, 1.5, "mail.send[a]", "no such queue",

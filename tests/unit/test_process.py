@@ -9,7 +9,16 @@ from kernel.worker.process import check_supervised
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("processes", 4), ("preload", True), ("grace", 120.0), ("liveness_file", "/run/alive")]
+    ("key", "value"),
+    [
+        ("processes", 4),
+        ("preload", True),
+        ("grace", 120.0),
+        ("liveness_file", "/run/alive"),
+        ("readiness_file", "/run/ready"),
+        ("health_port", 8080),
+        ("health_host", "0.0.0.0"),
+    ],
 )
 def test_what_the_supervisor_goes_by_cannot_be_set_in_code(key: str, value: object) -> None:
     app = Kernel("told", **{key: value})

@@ -13,7 +13,7 @@ from kernel.batcher import in_chunks
 from kernel.clock import FakeClock
 from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.ports import Outgoing
-from kernel.steady import FIRST_WAIT, LONGEST_WAIT, REMIND_EVERY, Backoff, Outage, persist, send_all
+from kernel.steady import FIRST_WAIT, FORGOTTEN_AFTER, LONGEST_WAIT, REMIND_EVERY, Backoff, Outage, persist, send_all
 
 
 @pytest.fixture
@@ -81,6 +81,50 @@ def test_an_outage_that_ended_waits_little_the_next_time() -> None:
         outage.failed(Unavailable())
     outage.worked()
     assert outage.failed(Unavailable()) <= FIRST_WAIT
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().partition(";")[0] for record in caplog.records]
+
+
+def test_a_service_is_away_once_however_many_operations_find_it_so(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    service = steady.Service("the transport", clock)
+    receiving, settling = Outage(service), Outage(service)
+    for _ in range(10):
+        receiving.failed(Unavailable("refused"))
+        settling.failed(Unavailable("broken pipe"))
+        clock.advance(1.0)
+    assert told(caplog) == ["the transport is unavailable: refused"]
+    receiving.worked()
+    assert service.away, "one works, the other does not"
+    settling.worked()
+    assert not service.away
+    assert told(caplog)[1:] == ["the transport is back after 10.0 s"]
+
+
+def test_an_operation_that_works_while_another_fails_is_not_told_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    service = steady.Service("the transport", clock)
+    receiving, sending = Outage(service), Outage(service)
+    for _ in range(20):
+        sending.failed(Unavailable("full"))
+        receiving.failed(Unavailable("busy"))
+        receiving.worked()
+        clock.advance(1.0)
+    assert told(caplog) == ["the transport is unavailable: full"]
+
+
+def test_an_operation_that_is_not_tried_again_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    service = steady.Service("the transport", clock)
+    dropped, receiving = Outage(service), Outage(service)
+    dropped.failed(Unavailable("away"))
+    clock.advance(FORGOTTEN_AFTER + 1)
+    assert not service.away
+    receiving.failed(Unavailable("away"))
+    receiving.worked()
+    assert told(caplog) == ["the transport is unavailable: away", "the transport is back after 31.0 s"]
 
 
 # -- persist -----------------------------------------------------------------------------------------------

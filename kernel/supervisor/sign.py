@@ -1,4 +1,4 @@
-"""The liveness file: its time of change says when the worker processes were last seen to progress."""
+"""A file that says by its time of change when something was last seen to be so."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ log = logging.getLogger("kernel.supervisor")
 PERIOD = 1.0
 
 
-class LivenessFile:
+class Sign:
     """A file to touch, or nothing for an empty path. `ConfigError` when it cannot be written where it is asked for."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, what: str, path: str) -> None:
+        """`what` names it in messages."""
+        self._what = what
         self._path = path
         self._next_at = 0.0
         self._sick = False
         directory = os.path.dirname(os.path.abspath(path))
         if path and not os.access(directory, os.W_OK):
-            raise ConfigError(f"liveness file {path}: {directory} is not a directory that can be written to")
+            raise ConfigError(f"{what} {path}: {directory} is not a directory that can be written to")
         # One of an earlier run would speak for processes that are not there yet.
         self.remove()
 
@@ -37,13 +39,14 @@ class LivenessFile:
                 os.utime(self._path)
         except OSError as error:
             if not self._sick:
-                log.warning("liveness file %s cannot be touched: %s", self._path, error)
+                log.warning("%s %s cannot be touched: %s", self._what, self._path, error)
             self._sick = True
         else:
             self._sick = False
 
     def remove(self) -> None:
         """Delete it. Idempotent."""
+        self._next_at = 0.0
         if self._path:
             with suppress(OSError):
                 os.unlink(self._path)
