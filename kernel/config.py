@@ -120,18 +120,18 @@ class Worker(msgspec.Struct, frozen=True):
     preload: bool = False
     #: File whose modification time shows that the worker makes progress; "" for none.
     liveness_file: str = ""
-    #: Seconds between two looks at the worker's own health.
-    health_interval: float = 1.0
-
-
-class Logging(msgspec.Struct, frozen=True):
-    """What the command line sets up; a program that embeds kernel sets up its own."""
     #: File that is there, and touched, while the worker takes in work; "" for none.
     readiness_file: str = ""
     #: TCP port that answers HTTP requests for /live and /ready; 0 for none.
     health_port: int = 0
     #: Address at which it does; 0.0.0.0 for all of the machine.
     health_host: str = "127.0.0.1"
+    #: Seconds between two looks at the worker's own health.
+    health_interval: float = 1.0
+
+
+class Logging(msgspec.Struct, frozen=True):
+    """What the command line sets up; a program that embeds kernel sets up its own."""
 
     #: debug, info, warning, error or critical.
     log_level: str = "info"
@@ -168,13 +168,13 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "processes": (1, inf),
     "prefetch_max": (1, inf),
     "health_interval": (0.01, inf),
+    "health_port": (0, 65535),
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "warning", "error", "critical"),
     "log_format": ("text", "json"),
 }
 #: Must not be empty.
-    "health_port": (0, 65535),
 _NEEDED = frozenset({"transport", "queue", "serializer", "accept", "queues", "pool", "health_host"})
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 
 from kernel.batcher import in_chunks
 from kernel.clock import Clock
-from kernel.envelope import Dead, dead_queue, decode_dead
+from kernel.envelope import Dead, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
 from kernel.ports import Commits, Extends, Outgoing, Record, ResultStore, Transport
 from kernel.steady import Outage, Service
-from kernel.worker.effects import entry_of, hop, sends_of
+from kernel.worker.effects import bare_letter, entry_of, hop, sends_of
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.plan import WEIGHT
@@ -68,10 +68,10 @@ class Outlet:
         self._arrived = Signal()
         self._stopping = False
         self._thread: Thread | None = None
-        #: Mean runtime of a task here in seconds, recent ones counting more; 0.0 before the first.
         #: Goes up with each turn of the thread, where there is one.
         self.turns = 0
         self.keeps = results is not None  # whether there is a result store
+        #: Mean runtime of a task here in seconds, recent ones counting more; 0.0 before the first.
         self.mean = 0.0
         #: Takes an ended job. The plain method of a deque where that is enough, because it is called once per task.
         self.put: Callable[[Job], None] = self._ended.append if inline else self._put_and_tell
@@ -116,8 +116,8 @@ class Outlet:
 
     def _serve(self) -> None:
         while not self._stopping:
-            self._arrived.wait(1.0)
             self.turns += 1
+            self._arrived.wait(1.0)
             self._arrived.clear()
             self.flush()
 

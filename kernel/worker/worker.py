@@ -142,14 +142,14 @@ class Worker:
             try:
                 self.transport.declare([*queues, *map(dead_queue, queues)])
                 outage.worked()
+                self.seat.away = Away.NONE
                 return True
             except Unavailable as error:
-                self.seat.away = Away.NONE
                 wait = outage.failed(error)
                 self.seat.beat_at = self._clock.monotonic()
+                self.seat.away = Away.TRANSPORT
                 if self._stop_signal.is_set():
                     return False
-                self.seat.away = Away.TRANSPORT
                 self._pause(wait)
 
     def _work(self) -> None:
