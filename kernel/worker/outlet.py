@@ -18,7 +18,7 @@ from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
 from kernel.ports import Commits, Extends, Outgoing, Record, ResultStore, Transport
 from kernel.steady import Outage, Service
-from kernel.worker.effects import bare_letter, entry_of, hop, sends_of
+from kernel.worker.effects import entry_of, hop, sends_of
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.plan import WEIGHT
