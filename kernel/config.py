@@ -41,9 +41,15 @@ class Ports(msgspec.Struct, frozen=True):
     coordination: str = ""
     #: URL of the schedule store: long delays, parked messages, periodic entries.
     schedules: str = ""
+    #: URL of the keys that seal messages and results; "" for none.
+    seal: str = ""
+    #: Messages without a seal: refuse; accept; or send, which accepts them and seals nothing yet.
+    unsealed: str = "refuse"
+    #: Seconds for which a copy of a sealed message may come again; 0.0: no limit.
+    replay_window: float = 0.0
 
     def __repr__(self) -> str:
-        return f"Ports({', '.join(f'{name}={masked(getattr(self, name))!r}' for name in self.__struct_fields__)})"
+        return f"Ports({', '.join(f'{name}={masked(getattr(self, name), name)!r}' for name in self.__struct_fields__)})"
 
 
 class Tasks(msgspec.Struct, frozen=True):
@@ -173,6 +179,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "warning", "error", "critical"),
     "log_format": ("text", "json"),
+    "unsealed": ("refuse", "accept", "send"),
 }
 #: Must not be empty.
 _NEEDED = frozenset({"transport", "queue", "serializer", "accept", "queues", "pool", "health_host"})
@@ -229,7 +236,7 @@ class Config(msgspec.Struct, frozen=True):
     def describe(self) -> list[Setting]:
         """Every key with its value and source, in the order of the classes above; safe to print."""
         return [
-            Setting(key, masked(getattr(part, key)), self.sources.get(key, "default"))
+            Setting(key, masked(getattr(part, key), key), self.sources.get(key, "default"))
             for part in (self.ports, self.tasks, self.worker, self.logging)
             for key in part.__struct_fields__
         ]
@@ -344,7 +351,7 @@ def _check(source: str, key: str, value: Any, text: bool = False) -> Any:
     read = _read_text(value, type(default)) if text and isinstance(value, str) else value
     wanted, fits = _fit(read, type(default))
     if fits is None:
-        raise ConfigError(f"{source}: {key} must be {wanted}, not {_shown(value)}")
+        raise ConfigError(f"{source}: {key} must be {wanted}, not {_shown(value, key)}")
     if key in _CHOICES and fits not in _CHOICES[key]:
         raise ConfigError(f"{source}: {key} must be one of {', '.join(_CHOICES[key])}, not {_shown(value)}")
     if key in _NEEDED and not fits:
@@ -383,5 +390,5 @@ def _fit(value: Any, kind: type) -> tuple[str, Any]:
     return called, value if type(value) is kind else None
 
 
-def _shown(value: Any) -> str:
-    return repr(masked(value))[:80]
+def _shown(value: Any, key: str = "") -> str:
+    return repr(masked(value, key))[:80]

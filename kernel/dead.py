@@ -14,9 +14,11 @@ from math import inf
 from typing import Literal
 
 from kernel import envelope as wire
-from kernel.envelope import Envelope, dead_queue, decode, decode_dead, encode
-from kernel.errors import DecodeError, PartialSend, PortError
+from kernel.envelope import Envelope, dead_queue, decode, decode_carrier, decode_dead, encode
+from kernel.errors import DecodeError, PartialSend, PortError, SealError
 from kernel.ports import Commits, Delivery, Extends, Inspects, Outgoing, Peeks, Transport
+from kernel.sealed_transport import Read, original, read_plain, reader
+from kernel.sealing import is_sealed
 
 #: Letters taken from the transport in one call.
 BATCH = 100
@@ -25,8 +27,8 @@ SEARCHED = 100_000
 #: Of a lease, the part after which letters that are held back are renewed.
 RENEW_AT = 1 / 3
 
-#: As `envelope.DeadKind`, and "moved" for a frame that a broker moved by itself.
-Kind = Literal["failed", "unprocessable", "moved"]
+#: As `envelope.DeadKind`; "moved" for a frame that a broker moved by itself, "sealed" for one that does not open here.
+Kind = Literal["failed", "unprocessable", "moved", "sealed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class Letter:
 
     #: The message that died, verbatim.
     payload: bytes
+    #: The same without its seal; empty where it does not open.
+    frame: bytes
     #: The queue it came from and a requeue sends it to.
     queue: str
     kind: Kind
@@ -49,6 +53,8 @@ class Letter:
     priority: int = 0
     #: The call, None when the payload is none that this release can read.
     envelope: Envelope | None = None
+    #: Why the message does not open, "" when it does: without its seal it is not sent again.
+    fault: str = ""
 
     @property
     def id(self) -> str:
@@ -106,6 +112,17 @@ class DeadLetters:
         self.name = dead_queue(queue)
         self._transport = transport
         self._monotonic = monotonic
+        self._read = reader(transport)
+        #: Of the letters that the last call looked at: how many do not open here, and why the first of them does not.
+        self.unopened, self.fault = 0, ""
+
+    def _letter(self, payload: bytes) -> Letter:
+        """The letter in what was found; one that does not open is noted."""
+        letter = read_letter(payload, self.queue, self._read)
+        if letter.fault:
+            self.unopened += 1
+            self.fault = self.fault or letter.fault
+        return letter
 
     def list(self, match: Match = ALL, limit: int = BATCH) -> Sequence[Letter]:
         """Up to `limit` matching letters, the oldest first; all of them stay where they are.
@@ -114,8 +131,8 @@ class DeadLetters:
         brokers count as a delivery. Nobody works on a queue of dead letters, so nobody misses them meanwhile.
         """
         seen = self._seen(limit if match == ALL else SEARCHED)
-        letters = (read_letter(payload, self.queue) for payload in seen)
-        return [letter for letter in letters if match(letter)][:limit]
+        self.unopened, self.fault = 0, ""
+        return [letter for letter in map(self._letter, seen) if match(letter)][:limit]
 
     def find(self, task_id: str) -> Sequence[Letter]:
         """The letters of one task, mostly one; looked for as `list` does."""
@@ -131,7 +148,7 @@ class DeadLetters:
             for batch in received(transport, self.name, held):
                 for delivery in batch:
                     held.add(delivery)
-                    payloads.append(delivery.payload)
+                    payloads.append(original(delivery))
                 if len(payloads) >= most:
                     break
         finally:
@@ -142,7 +159,8 @@ class DeadLetters:
         """Send matching letters to their queues again and return how many; `limit` 0 for all of them.
 
         Each is sent before it is taken away, so one that is sent and then not taken away (the process dies in
-        between) is there twice, and none is lost. `PortError` when some cannot be sent: they stay.
+        between) is there twice, and none is lost. `PortError` when some cannot be sent: they stay. Those that do not
+        open stay too, and `unopened` says how many: sent again, they would carry the seal of whoever does it.
         """
         return self._take(match, limit, lambda letter: [revive(letter)], once=True)
 
@@ -164,13 +182,14 @@ class DeadLetters:
         held = Held(self._transport, self._monotonic)
         taken: set[str] = set()
         done = 0
+        self.unopened, self.fault = 0, ""
         try:
             for batch in received(self._transport, self.name, held) if left else ():
                 wanted: list[tuple[Delivery, Sequence[Outgoing]]] = []
                 for delivery in batch:
-                    letter = read_letter(delivery.payload, self.queue)
+                    letter = self._letter(original(delivery))
                     full = limit and done + len(wanted) >= limit
-                    if full or letter.id in taken or not match(letter):
+                    if full or letter.id in taken or not match(letter) or (once and letter.fault):
                         held.add(delivery)
                         continue
                     wanted.append((delivery, sends(letter)))
@@ -188,23 +207,33 @@ class DeadLetters:
 # -- letters -----------------------------------------------------------------------------------------------
 
 
-def read_letter(payload: bytes, queue: str) -> Letter:
-    """The letter in a frame found among the dead letters of `queue`. Total: any bytes are a letter."""
-    dead = decode_dead(payload)
+def read_letter(payload: bytes, queue: str, read: Read = read_plain) -> Letter:
+    """The letter in a frame found among the dead letters of `queue`. Total: any bytes are a letter.
+
+    What counts is the seal of the message that died. A letter around it may have none: it comes from a worker without
+    a seal, and whoever forges one has nothing sent that was not sealed for the queue that it names.
+    """
+    outer, fault = _outer(payload, queue, read)
+    dead = decode_dead(outer)
     if dead is None:
-        envelope = _envelope(payload)
+        envelope = _envelope(outer)
         extra = envelope.extra if envelope is not None else {}
         return Letter(
             payload=payload,
+            frame=outer,
             queue=extra.get(wire.HOME) or queue,
-            kind="moved",
-            reason="moved here by the broker",
+            kind="sealed" if fault else "moved",
+            reason=fault or "moved here by the broker",
+            fault=fault,
             first_at=envelope.sent_at if envelope is not None else 0.0,
             priority=extra.get(wire.PRIORITY, 0),
             envelope=envelope,
         )
+    frame, fault = _opened(dead.payload, dead.queue or queue, read)
     return Letter(
         payload=dead.payload,
+        frame=frame,
+        fault=fault,
         queue=dead.queue or queue,
         kind=dead.kind,
         reason=dead.reason,
@@ -213,8 +242,28 @@ def read_letter(payload: bytes, queue: str) -> Letter:
         first_at=dead.first_at,
         last_at=dead.last_at,
         priority=dead.priority,
-        envelope=_envelope(dead.payload),
+        envelope=_envelope(frame),
     )
+
+
+def _outer(payload: bytes, queue: str, read: Read) -> tuple[bytes, str]:
+    """What was found without its seal, and why that does not open."""
+    if not is_sealed(payload) and decode_dead(payload) is not None:
+        return payload, ""
+    frame, fault = _opened(payload, dead_queue(queue), read)
+    if not fault:
+        return frame, ""
+    frame, other = _opened(payload, queue, read)  # moved by the broker, with the seal that it was sent with
+    return frame, other and fault
+
+
+def _opened(payload: bytes, queue: str, read: Read) -> tuple[bytes, str]:
+    try:
+        frame = read(payload, queue)
+    except SealError as error:
+        return b"", str(error)
+    carrier = decode_carrier(frame) if frame is not payload else None
+    return (frame if carrier is None else carrier.payload), ""
 
 
 def _envelope(payload: bytes) -> Envelope | None:
@@ -232,11 +281,13 @@ def revive(letter: Letter, now: Callable[[], float] = time.time) -> Outgoing:
     """The message that sends a letter to its queue again: one generation higher, with all its retries ahead.
 
     An expiry that has passed is taken off, because whoever sends it again wants it run. A payload that is no call
-    goes back as it is: a newer worker may know what it is.
+    goes back as it is: a newer worker may know what it is. `SealError` for one that does not open.
     """
     envelope = letter.envelope
+    if letter.fault:
+        raise SealError(letter.fault)
     if envelope is None:
-        return Outgoing(letter.queue, letter.payload, letter.priority)
+        return Outgoing(letter.queue, letter.frame, letter.priority)
     extra = {key: value for key, value in envelope.extra.items() if key not in _OVER}
     if extra.get(wire.EXPIRES_AT, now()) <= now():
         extra.pop(wire.EXPIRES_AT, None)

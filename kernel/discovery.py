@@ -13,13 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kernel.errors import ConfigError, KernelError, MissingExtra, UnknownScheme
-from kernel.masking import mask_url
+from kernel.masking import mask_seal, mask_url
 from kernel.serializers.json_ import JsonSerializer
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from kernel.ports import Coordination, Pool, ResultStore, ScheduleStore, Serializer, Transport
+    from kernel.ports import Coordination, Pool, ResultStore, ScheduleStore, Seal, Serializer, Transport
 
 #: The groups of entry points, by what an entry is called in messages.
 GROUPS: Mapping[str, str] = MappingProxyType(
@@ -30,6 +30,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "kernel.schedules": "schedule store",
         "kernel.pools": "pool",
         "kernel.serializers": "serializer",
+        "kernel.seals": "seal",
         "kernel.plugins": "plugin",
     }
 )
@@ -43,6 +44,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("redis+cluster", "rediss+cluster", "valkey", "valkeys"), "redis"),
         **dict.fromkeys(("amqp", "amqps"), "rabbitmq"),
         **dict.fromkeys(("sqs", "sqs+http", "sqs+https"), "sqs"),
+        **dict.fromkeys(("ed25519", "hmac", "aes"), "seal"),
     }
 )
 
@@ -69,6 +71,11 @@ def transport(url: str) -> Transport:
     return made
 
 
+def import_transport(url: str) -> None:
+    """Import what the transport of a URL needs, which may take a second; errors as for `transport`."""
+    _load("kernel.transports", _scheme(url))
+
+
 def results(url: str) -> ResultStore:
     """The result store of a URL, not opened; errors as for `transport`."""
     made: ResultStore = _adapter("kernel.results", url)
@@ -84,6 +91,12 @@ def coordination(url: str) -> Coordination:
 def schedules(url: str) -> ScheduleStore:
     """The schedule store of a URL, not opened; errors as for `transport`."""
     made: ScheduleStore = _adapter("kernel.schedules", url)
+    return made
+
+
+def seal(url: str) -> Seal:
+    """The seal of a URL, with its keys; errors as for `transport`, none of which shows what may be a key."""
+    made: Seal = _adapter("kernel.seals", url, mask_seal(url))
     return made
 
 
@@ -153,13 +166,12 @@ def _scheme(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
-def _adapter(group: str, url: str) -> Any:
+def _adapter(group: str, url: str, shown: str = "") -> Any:
+    shown = shown or mask_url(url)
     if "://" not in url:
-        raise ConfigError(
-            f"{mask_url(url)!r} is no URL of a {GROUPS[group]}: write scheme://..., as in sqlite:///kernel.db"
-        )
+        raise ConfigError(f"{shown!r} is no URL of a {GROUPS[group]}: write scheme://..., as in sqlite:///kernel.db")
     scheme = _scheme(url)
-    return _made(group, scheme, _load(group, scheme), (url,), mask_url(url))
+    return _made(group, scheme, _load(group, scheme), (url,), shown)
 
 
 def _load(group: str, name: str) -> Any:

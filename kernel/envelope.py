@@ -6,6 +6,7 @@ another language can join. `docs/wire.md` has the layout with test vectors.
     0x01  live     [id, task, body, codec, attempt, generation, sent_at, extra]
     0x02..0x1F     live frames of later versions
     0xC0  carrier  [first_at, hops, payload]: bytes this release cannot read yet, sent on for a while
+    0xE0  sealed   [key, sent_at, eta, box]: any other frame, signed or encrypted
     0xD0  dead     [payload, queue, kind, reason, error, deliveries, first_at, last_at, priority, extra]
 
 Parsing is total: any bytes whatsoever end as a frame or as `DecodeError`. What it lets through is safe to use
@@ -21,12 +22,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from kernel.errors import DecodeError, EncodeError, NewerVersion
+from kernel.errors import DecodeError, EncodeError, NewerVersion, SealError
 
 LIVE = 0x01
 NEWEST_LIVE = 0x1F
 CARRIER = 0xC0
 DEAD = 0xD0
+SEALED = 0xE0
 
 # Optional fields of an envelope, by small integer. A number is never reused. Fields that this release does not
 # know survive a retry, a hop and the dead letters, because `extra` is carried as it came. Those of workflows, limits
@@ -133,6 +135,19 @@ class Dead(msgspec.Struct, array_like=True):
     extra: dict[int, Any] = {}
 
 
+class Sealed(msgspec.Struct, array_like=True, gc=False):
+    """A frame, or the value of a result, that only who has a key could write."""
+
+    #: Id of the key.
+    key: Name
+    #: Wall clock of the sealing, by who sealed it.
+    sent_at: Moment
+    #: Not before; 0.0: at once.
+    eta: Moment
+    #: What the key made of the bytes: the business of the `Seal` port.
+    box: bytes
+
+
 # -- optional fields ---------------------------------------------------------------------------------------
 
 
@@ -210,13 +225,15 @@ _pack = msgspec.msgpack.Encoder().encode
 _decode_live = msgspec.msgpack.Decoder(Envelope).decode
 _decode_carrier = msgspec.msgpack.Decoder(Carrier).decode
 _decode_dead = msgspec.msgpack.Decoder(Dead).decode
+_decode_sealed = msgspec.msgpack.Decoder(Sealed).decode
 _LIVE_BYTE = bytes((LIVE,))
 _CARRIER_BYTE = bytes((CARRIER,))
 _DEAD_BYTE = bytes((DEAD,))
+_SEALED_BYTE = bytes((SEALED,))
 _FAULTS = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 
-def _encode(frame: Envelope | Carrier | Dead) -> bytes:
+def _encode(frame: Envelope | Carrier | Dead | Sealed) -> bytes:
     try:
         return _pack(frame)
     except _FAULTS as error:
@@ -245,6 +262,8 @@ def decode(payload: bytes) -> Envelope:
     first = payload[0]
     if LIVE < first <= NEWEST_LIVE:
         raise NewerVersion(f"frame version {first} is newer than {LIVE}, the newest that this release reads")
+    if first == SEALED:
+        raise SealError(locked(payload))
     raise DecodeError(f"not a frame: first byte 0x{first:02x}")
 
 
@@ -277,6 +296,36 @@ def decode_dead(payload: bytes) -> Dead | None:
     except _FAULTS:
         return None
     return None if any(_nested(value, NESTING) for value in dead.extra.values()) else dead
+
+
+def encode_sealed(sealed: Sealed) -> bytes:
+    """The wire form of something sealed."""
+    return _SEALED_BYTE + _encode(sealed)
+
+
+def decode_sealed(payload: bytes) -> Sealed | None:
+    """Read what is around something sealed; None when the bytes are something else. `SealError` for a damaged one."""
+    if payload[:1] != _SEALED_BYTE:
+        return None
+    try:
+        return _decode_sealed(memoryview(payload)[1:])
+    except _FAULTS as error:
+        raise SealError(f"damaged sealed frame: {error}") from None
+
+
+def bound_to(purpose: str, place: str, sealed: Sealed) -> bytes:
+    """What a seal binds beside the bytes themselves: what they are for, where they belong, which key, and when."""
+    return _SEALED_BYTE + _pack((purpose, place, sealed.key, sealed.sent_at, sealed.eta))
+
+
+def locked(payload: bytes) -> str:
+    """What to say of something sealed where no seal is configured."""
+    try:
+        sealed = decode_sealed(payload)
+    except SealError as error:
+        return str(error)
+    key = "" if sealed is None else f" with the key {sealed.key!r:.80}"
+    return f"sealed{key}, and no seal is configured here: set seal= (KERNEL_SEAL) to the keys that open it"
 
 
 # -- names -------------------------------------------------------------------------------------------------

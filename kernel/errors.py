@@ -101,6 +101,11 @@ class DecodeError(CodecError):
     """Bytes are not what they should be; in a worker they end in the dead letters with this message."""
 
 
+class SealError(DecodeError):
+    """A message or a result is not sealed as this application wants it: not at all, with a key that is not known here,
+    for another queue, too old, or it was altered. The message of the error says which."""
+
+
 class NewerVersion(DecodeError):
     """The frame was written by a newer release; a worker sends it on for a while (a rolling deploy)."""
 

@@ -9,7 +9,11 @@ from kernel import discovery
 from kernel.clock import Clock
 from kernel.config import Config
 from kernel.emulate.complete import Completed, complete
+from kernel.errors import ConfigError
 from kernel.ports import Coordination, ResultStore, ScheduleStore, Transport
+from kernel.sealed_results import sealed_results
+from kernel.sealed_transport import SealedTransport
+from kernel.sealing import Sealing
 
 #: An adapter URL that means: none.
 NONE = "none"
@@ -53,7 +57,8 @@ class Given:
 
 
 class Opened:
-    """The opened ports. `transport` is completed: what its adapter lacks is emulated where that is possible."""
+    """The opened ports. `transport` is completed: what its adapter lacks is emulated where that is possible. Where a
+    seal is configured, `transport` and `results` seal and open; where none is, nothing of it is in the way."""
 
     def __init__(self, config: Config, given: Given, clock: Clock) -> None:
         """Open all of them; those opened so far are closed again when one fails."""
@@ -61,6 +66,8 @@ class Opened:
         #: The transport has no URL to take the other ports from.
         self._by_object = given.transport is not None
         ports = config.ports
+        #: What seals and opens, None where nothing does. First: a missing key is told before anything is opened.
+        self.sealing = _sealing(config, clock)
         try:
             adapter = self._opened(given.transport or discovery.transport(_leased(ports.transport, config)))
             self.results = self._optional(given.results, discovery.results, ports.results, ports.transport)
@@ -70,6 +77,9 @@ class Opened:
             self.schedules = self._optional(given.schedules, discovery.schedules, ports.schedules, ports.transport)
             self.completed: Completed = complete(adapter, self.schedules, self.coordination, clock)
             self.transport: Transport = self.completed.transport
+            if self.sealing is not None:
+                self.transport = SealedTransport(self.transport, self.sealing, ports.replay_window, clock)
+                self.results = self.results and sealed_results(self.results, self.sealing)
         except BaseException:
             self.close()
             raise
@@ -91,6 +101,16 @@ class Opened:
         """Close in the opposite order. Idempotent."""
         while self._open:
             self._open.pop().close()
+
+
+def _sealing(config: Config, clock: Clock) -> Sealing | None:
+    """The configured seal; `ConfigError` for settings that mean something only with one."""
+    ports = config.ports
+    if ports.seal:
+        return Sealing(discovery.seal(ports.seal), ports.unsealed, clock)
+    if ports.replay_window:
+        raise ConfigError("replay_window needs a seal: without one anybody can write any time into a message")
+    return None
 
 
 def _leased(url: str, config: Config) -> str:

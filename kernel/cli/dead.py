@@ -19,6 +19,7 @@ from kernel.cli.output import (
     as_json,
     duration,
     moment,
+    note_unopened,
     plural,
     print_fields,
     print_json,
@@ -33,8 +34,9 @@ _FILTERS = (
     click.option("-Q", "--queue", "names", multiple=True, metavar="QUEUE",
                  help="Letters that came from this queue; may be repeated. Default: all queues."),
     click.option("--task", default="", metavar="NAME", help="Letters of this task, or of a pattern such as 'shop.*'."),
-    click.option("--kind", type=click.Choice(("failed", "unprocessable", "moved")),
-                 help="failed: the task did; unprocessable: it never could run; moved: by the broker itself."),
+    click.option("--kind", type=click.Choice(("failed", "unprocessable", "moved", "sealed")),
+                 help="failed: the task did; unprocessable: it never could run; moved: by the broker itself; "
+                 "sealed: it does not open here."),
     click.option("--error", default="", metavar="TEXT", help="Letters whose error or reason contains this."),
 )  # fmt: skip
 
@@ -102,7 +104,9 @@ def dead() -> None:
 def list_letters(context: Context, chosen: Chosen, limit: int, as_json: bool) -> None:
     """List letters, the oldest of each queue first; nothing is taken."""
     with context.load() as app:
-        letters = [letter for part in chosen.letters(app) for letter in part.list(chosen.match, limit)][:limit]
+        parts = chosen.letters(app)
+        letters = [letter for part in parts for letter in part.list(chosen.match, limit)][:limit]
+    _note(parts)
     if as_json:
         print_json([_plain(letter_described(letter)) for letter in letters])
         return
@@ -129,8 +133,10 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 def show(context: Context, task_id: str, names: Sequence[str], as_json: bool) -> None:
     """Show all that is known of the letter of the call ID, with the traceback; nothing is taken."""
     with context.load() as app:
-        letters = [letter for part in Chosen(ALL, names).letters(app) for letter in part.find(task_id)]
+        parts = Chosen(ALL, names).letters(app)
+        letters = [letter for part in parts for letter in part.find(task_id)]
     if not letters:
+        _note(parts)
         raise Fault(f"no dead letter of {task_id}", FAILED)
     rows = [letter_described(letter) for letter in letters]
     if as_json:
@@ -176,7 +182,9 @@ def requeue(context: Context, chosen: Chosen, everything: bool, limit: int, as_j
     """
     match = chosen.required(everything, "requeue").match
     with context.load() as app:
-        counts = {part.queue: part.requeue(match, limit) for part in chosen.letters(app)}
+        parts = chosen.letters(app)
+        counts = {part.queue: part.requeue(match, limit) for part in parts}
+    _note(parts)
     _report("requeued", counts, match, as_json)
 
 
@@ -196,6 +204,11 @@ def purge(context: Context, chosen: Chosen, everything: bool, limit: int, yes: b
     with context.load() as app:
         counts = {part.queue: part.purge(match, limit) for part in chosen.letters(app)}
     _report("purged", counts, match, as_json)
+
+
+def _note(parts: Sequence[DeadLetters]) -> None:
+    """Say of letters that were looked at and do not open."""
+    note_unopened(sum(part.unopened for part in parts), next((part.fault for part in parts if part.fault), ""))
 
 
 def _report(done: str, counts: dict[str, int], match: Match, as_json: bool) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from kernel import envelope as wire
 from kernel.dead import Letter, read_letter
-from kernel.envelope import Envelope, decode, decode_carrier, decode_dead
+from kernel.envelope import Envelope, dead_queue, decode, decode_carrier
 from kernel.errors import DecodeError
+from kernel.sealed_transport import Read, read_plain
 from kernel.serializers.json_ import JsonSerializer
 
 #: Optional fields of an envelope by the name that people know; the others are of no use to them.
@@ -27,20 +28,25 @@ NAMES = {
     wire.MAX_DELIVERIES: "max_deliveries",
 }
 
+_DEAD = dead_queue("")
 _loads = JsonSerializer().loads
 
 
-def described(payload: bytes) -> dict[str, Any]:
-    """A message as plain data; its `frame` is live, carrier, dead or unknown."""
-    if decode_dead(payload) is not None:
-        return {"frame": "dead", **letter_described(read_letter(payload, ""))}
-    carrier = decode_carrier(payload)
+def described(payload: bytes, queue: str = "", read: Read = read_plain) -> dict[str, Any]:
+    """A message found in `queue` as plain data; `frame` is live, carrier, dead, sealed (closed here) or unknown."""
+    letter = read_letter(payload, queue.removesuffix(_DEAD), read)
+    if letter.payload is not payload:
+        return {"frame": "dead", **letter_described(letter)}
+    size = len(payload)
+    if letter.fault:
+        return {"frame": "sealed", "reason": letter.fault, "bytes": size}
+    carrier = decode_carrier(letter.frame)
     if carrier is not None:
-        return {"frame": "carrier", "first_at": carrier.first_at, "hops": carrier.hops, "bytes": len(payload)}
+        return {"frame": "carrier", "first_at": carrier.first_at, "hops": carrier.hops, "bytes": size}
     try:
-        return {"frame": "live", **call_described(decode(payload)), "bytes": len(payload)}
+        return {"frame": "live", **call_described(decode(letter.frame)), "bytes": size}
     except DecodeError as error:
-        return {"frame": "unknown", "reason": str(error), "bytes": len(payload)}
+        return {"frame": "unknown", "reason": str(error), "bytes": size}
 
 
 def call_described(envelope: Envelope) -> dict[str, Any]:

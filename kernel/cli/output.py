@@ -39,6 +39,12 @@ class Fault(click.ClickException):
         click.echo(f"error: {self.message}", err=True)
 
 
+def note_unopened(count: int, why: str) -> None:
+    """Say of messages that were left because their seal does not open here; nothing when there are none."""
+    if count:
+        click.echo(f"note: {plural(count, 'message')} left, because the seal does not open here: {why}", err=True)
+
+
 def fault(error: KernelError) -> Fault:
     """The line and the status for an error of kernel."""
     text = str(error) or type(error).__name__

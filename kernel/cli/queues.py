@@ -13,11 +13,22 @@ from kernel import envelope as wire
 from kernel.app import Kernel
 from kernel.cli.context import Context, json_option, ports
 from kernel.cli.frames import described
-from kernel.cli.output import FAILED, Fault, as_json, duration, moment, plural, print_json, print_table
+from kernel.cli.output import (
+    FAILED,
+    Fault,
+    as_json,
+    duration,
+    moment,
+    note_unopened,
+    plural,
+    print_json,
+    print_table,
+)
 from kernel.dead import Held, ready, received, settle
 from kernel.envelope import dead_queue, decode
 from kernel.errors import ConfigError, DecodeError, Unsupported
 from kernel.ports import Inspects, Lists, Outgoing, Peeks, QueueSize
+from kernel.sealed_transport import fault, reader
 
 _DEAD = dead_queue("")
 
@@ -98,7 +109,7 @@ def peek(context: Context, queue: str, limit: int, as_json: bool) -> None:
         transport = app.ports.transport
         if not transport.features.peek or not isinstance(transport, Peeks):
             raise Unsupported("this transport cannot show messages without taking them; use the tools of the broker")
-        rows = [described(payload) for payload in transport.peek(queue, limit)]
+        rows = [described(payload, queue, reader(transport)) for payload in transport.peek(queue, limit)]
     if as_json:
         print_json([_plain(row) for row in rows])
         return
@@ -153,37 +164,43 @@ def move(context: Context, source: str, target: str, limit: int | None, as_json:
     """Move ready messages from one queue to the end of another, unchanged.
 
     Each is stored in TO before it is taken away from FROM: one may be in both if this program dies, and none is lost.
-    Delayed messages stay where they are until they are due.
+    Delayed messages stay where they are until they are due, and so do messages whose seal does not open here.
     """
     if source == target:
         raise ConfigError(f"{source} and {target} are the same queue")
     with context.load() as app:
-        moved = _move(app, source, target, limit)
+        moved, unopened = _move(app, source, target, limit)
+    note_unopened(*unopened)
     if as_json:
         print_json({"from": source, "to": target, "moved": moved})
     else:
         click.echo(f"moved {plural(moved, 'message')} from {source} to {target}")
 
 
-def _move(app: Kernel, source: str, target: str, limit: int | None) -> int:
+def _move(app: Kernel, source: str, target: str, limit: int | None) -> tuple[int, tuple[int, str]]:
+    """How many were moved; how many do not open, and why the first of them does not."""
     transport = app.ports.transport
     held = Held(transport)
     # Not more than there are now: a queue that is filled as fast as it is moved would never let this end.
     most = min(ready(transport, source), inf if limit is None else limit)
     moved = 0
+    faults: list[str] = []
     try:
         transport.declare([target])
         for batch in received(transport, source, held) if most else ():
             wanted = batch[: int(min(most - moved, len(batch)))]
             for delivery in batch[len(wanted) :]:
                 held.add(delivery)
-            pairs = [(delivery, [_readdressed(delivery.payload, target)]) for delivery in wanted]
+            for delivery in [delivery for delivery in wanted if fault(delivery)]:
+                faults.append(fault(delivery))
+                held.add(delivery)
+            pairs = [(d, [_readdressed(d.payload, target)]) for d in wanted if not fault(d)]
             moved += settle(transport, pairs, held)
-            if moved >= most:
+            if moved + len(faults) >= most:
                 break
     finally:
         held.release()
-    return moved
+    return moved, (len(faults), faults[0] if faults else "")
 
 
 def _readdressed(payload: bytes, queue: str) -> Outgoing:

@@ -8,6 +8,7 @@ from kernel.ports.features import Features, StoreFeatures, Survives
 from kernel.ports.pool import Job, Pool, PoolFeatures
 from kernel.ports.results import Record, ResultStore, Waits
 from kernel.ports.schedule import Parked, ScheduleFeatures, ScheduleStore
+from kernel.ports.seal import Seal
 from kernel.ports.serializer import Serializer
 from kernel.ports.transport import (
     Broadcasts,
@@ -48,6 +49,7 @@ __all__ = [
     "ResultStore",
     "ScheduleFeatures",
     "ScheduleStore",
+    "Seal",
     "Serializer",
     "StoreFeatures",
     "Survives",

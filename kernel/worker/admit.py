@@ -21,6 +21,7 @@ from kernel.envelope import (
 from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, Unsupported
 from kernel.outcome import Again, Drop, Error, Failed, name_of
 from kernel.ports import Delivery, Outgoing, Serializer
+from kernel.sealed_transport import Opened, fault
 from kernel.task import Task
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
@@ -169,6 +170,10 @@ class Admit:
         self, admission: Admission, delivery: Delivery, held_until: float, error: DecodeError, now: float
     ) -> None:
         payload = delivery.payload
+        broken = fault(delivery)
+        if broken:
+            self._dead(admission, delivery, held_until, broken)
+            return
         carrier: Carrier | None = None
         if payload[:1] == bytes((CARRIER,)):
             carrier = decode_carrier(payload)
@@ -188,7 +193,9 @@ class Admit:
         carrier = carrier or Carrier(now, 0, payload)
         if now - carrier.first_at >= self._unknown_for:
             reason = f"a frame of a newer version that no worker could read for {self._unknown_for:g} s"
-            self._dead(admission, Delivery(carrier.payload, delivery.queue, delivery.receipt), held_until, reason)
+            if not isinstance(delivery, Opened):  # a sealed carrier is of no use without its seal
+                delivery = Delivery(carrier.payload, delivery.queue, delivery.receipt)
+            self._dead(admission, delivery, held_until, reason)
             return
         onward = encode_carrier(Carrier(carrier.first_at, carrier.hops + 1, carrier.payload))
         message = Outgoing(delivery.queue, onward, not_before=now + _hop_wait(carrier.hops))

@@ -57,6 +57,8 @@ def _rows(app: Kernel, worker: Booted) -> Iterator[tuple[str, str]]:
         yield "emulated", line
     for line in opened.completed.refused:
         yield "refused", line
+    if opened.sealing is not None:
+        yield "seal", opened.sealing.in_words
     yield "results", _place(urls.results, urls.transport) if opened.results is not None else "none"
     order = "strict order" if settings.strict else "fair turns"
     yield "queues", ", ".join(settings.queues) + (f" ({order})" if len(settings.queues) > 1 else "")

@@ -6,6 +6,7 @@ from kernel import envelope as wire
 from kernel.envelope import Dead, Envelope, dead_queue, encode, encode_dead
 from kernel.outcome import Again, Drop, Entry, Failed, Ok, Outcome
 from kernel.ports import Outgoing
+from kernel.sealed_transport import original
 from kernel.worker.job import Job
 
 #: What a message was through before it ran: a worker that does not know its task later starts that count anew.
@@ -84,7 +85,7 @@ def dead_letter(job: Job, entry: Entry, now: float) -> Outgoing:
     return dead_outgoing(
         job.queue,
         Dead(
-            payload=job.delivery.payload,
+            payload=original(job.delivery),
             queue=job.queue,
             kind=entry.dead or "failed",
             reason=entry.reason,
@@ -95,6 +96,11 @@ def dead_letter(job: Job, entry: Entry, now: float) -> Outgoing:
             priority=job.envelope.extra.get(wire.PRIORITY, 0),
         ),
     )
+
+
+def bare_letter(job: Job) -> Outgoing:
+    """The message of a job as it came, on its way to the dead letters."""
+    return Outgoing(dead_queue(job.queue), original(job.delivery))
 
 
 def dead_outgoing(queue: str, dead: Dead) -> Outgoing:

@@ -18,7 +18,7 @@ from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
 from kernel.ports import Commits, Extends, Outgoing, Record, ResultStore, Transport
 from kernel.steady import Outage, Service
-from kernel.worker.effects import entry_of, hop, sends_of
+from kernel.worker.effects import bare_letter, entry_of, hop, sends_of
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.plan import WEIGHT
@@ -311,7 +311,7 @@ class Outlet:
         if len(acks) > 1:
             return self._in_parts([[job] for job in acks], sends)
         job = acks[0]
-        bare = [Outgoing(dead_queue(job.queue), job.delivery.payload)]
+        bare = [bare_letter(job)]
         if sends.get(job, bare) == bare:
             log.error("the transport refused to settle task %s, which will be delivered again: %s", _name(job), error)
             return acks

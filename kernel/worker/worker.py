@@ -64,6 +64,8 @@ class Worker:
         self.abandoned: list[Job] = []
         self.pool = discovery.pool(settings.pool, settings.concurrency)
         self.ports = app.ports
+        if self.ports.sealing is not None:
+            self.ports.sealing.need_key()
         self.transport = transport = self.ports.transport
         lease = transport.features.lease
         self.hand = Hand(transport, clock, FOREVER if lease is None else lease, self._pause)
