@@ -10,20 +10,19 @@ from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
 from weakref import WeakSet
 
 from kernel import discovery
-from kernel.batcher import Batch, Batcher, in_chunks, open_batch
+from kernel.batcher import Batch, Batcher, open_batch
 from kernel.call import CallSheet
 from kernel.clock import SYSTEM, Clock
 from kernel.config import Config
 from kernel.current import application
-from kernel.envelope import decode
 from kernel.errors import ConfigError, PartialSend, PortError
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
-from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, Results
-from kernel.steady import send_all
+from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, LaterResults, Results
+from kernel.sender import MOST, Sender
 from kernel.task import Declares, DeclaresBound, Task, default_name, shared
 
 P = ParamSpec("P")
@@ -87,7 +86,7 @@ class Kernel:
         self._hooks: Hooks | None = None
         self._opened: Opened | None = None
         self._results: Results | None = None
-        self._send: Callable[[Sequence[Outgoing]], None] | None = None
+        self._sender: Sender | None = None
         self._batcher: Batcher | None = None
         self._sheets: dict[str, CallSheet] = {}
 
@@ -139,8 +138,10 @@ class Kernel:
 
     def close(self) -> None:
         """Close the ports. The next call opens them again, unless they were given to `use`: those stay closed."""
-        opened = self._opened
+        opened, sender = self._opened, self._sender
         self._forget()
+        if sender is not None:
+            sender.close()
         self._given.closed = opened is not None and self._given.any()
         if opened is not None:
             opened.close()
@@ -189,12 +190,14 @@ class Kernel:
         """How calls of the task of this name become messages."""
         sheet = self._sheets.get(name)
         if sheet is None:
-            tasks = self.config.tasks
+            tasks, opened = self.config.tasks, self._opened
             limit = tasks.max_payload
-            own = self.ports.transport.features.max_payload
+            # Before the transport is open nobody knows its own limit; opening it is a matter of the send's deadline.
+            own = opened.transport.features.max_payload if opened is not None else 0
             task = task or self._own.get(name) or shared.get(name)
             sheet = CallSheet(name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock)
-            self._sheets[name] = sheet
+            if opened is not None:
+                self._sheets[name] = sheet
         return sheet
 
     def send(
@@ -222,7 +225,7 @@ class Kernel:
             batch.messages.append(message)
         else:
             self.post([message])
-        return AsyncResult(task_id, self.results if sheet.keeps_result(options) else IGNORED)
+        return AsyncResult(task_id, self._kept if sheet.keeps_result(options) else IGNORED)
 
     def send_many(self, task: Task[P, R, Any] | str, calls: Iterable[Sequence[Any] | Call]) -> list[AsyncResult[R]]:
         """Send many calls of one task in as few port calls as possible, in order.
@@ -232,10 +235,10 @@ class Kernel:
         (`TypeError`, `EncodeError`, ...) ends it there: the batches before are sent.
         """
         name = task if isinstance(task, str) else task.name
-        sheet = self.sheet(name, None if isinstance(task, str) else task)
-        most = self.ports.transport.features.max_batch
         batch = open_batch.get()
-        post = self.post if batch is None else batch.messages.extend
+        sender = self.sender
+        most, patience = sender.reach() if batch is None else (MOST, 0.0)
+        sheet = self.sheet(name, None if isinstance(task, str) else task)
         handles: list[AsyncResult[R]] = []
         errors: dict[int, PortError] = {}
         calls = iter(calls)
@@ -243,7 +246,11 @@ class Kernel:
             start = len(handles)
             messages = self._messages(sheet, part, handles)
             try:
-                post(messages)
+                if batch is not None:
+                    batch.messages.extend(messages)
+                else:
+                    sender.post(messages, patience)
+                    patience = sender.timeout
             except PartialSend as partial:
                 errors.update({start + index: error for index, error in partial.errors.items()})
             except PortError as error:
@@ -259,7 +266,7 @@ class Kernel:
         self, sheet: CallSheet, calls: Sequence[Sequence[Any] | Call], handles: list[AsyncResult[R]]
     ) -> list[Outgoing]:
         """What is sent for some calls of one task; their results are added to `handles`."""
-        kept = self.results
+        kept = self._kept
         usual = kept if sheet.keeps_result(None) else IGNORED
         messages: list[Outgoing] = []
         for call in calls:
@@ -286,28 +293,26 @@ class Kernel:
             batch.messages.append(message)
         else:
             if self._batcher is None:
-                self._batcher = Batcher(self.post, self.ports.transport.features.max_batch)
+                self._batcher = Batcher(self.post, MOST, self.sender.timeout)
             await self._batcher.asend(message)
-        return AsyncResult(task_id, self.results if sheet.keeps_result(options) else IGNORED)
+        return AsyncResult(task_id, self._kept if sheet.keeps_result(options) else IGNORED)
 
     def batch(self) -> Batch:
         """`with app.batch():` sends everything called inside when the block ends, in as few port calls as possible."""
         return Batch(self.post)
 
+    @property
+    def sender(self) -> Sender:
+        """How messages leave."""
+        if self._sender is None:
+            if self._given.transport is None:  # outside of any deadline, which is about services and not about imports
+                discovery.import_transport(self.config.ports.transport)
+            self._sender = Sender(lambda: self.ports.transport, self.hooks, self.config.tasks.send_timeout)
+        return self._sender
+
     def post(self, messages: Sequence[Outgoing]) -> None:
-        """Hand messages to the transport, within `send_timeout` seconds."""
-        send = self._send
-        if send is None:
-            timeout = self.config.tasks.send_timeout
-            transport = self.ports.transport
-
-            def steadily(batch: Sequence[Outgoing]) -> None:
-                send_all(transport.send, batch, timeout)
-
-            send = self._send = in_chunks(steadily, transport.features.max_batch)
-        for hook in self.hooks.sending:
-            hook([(decode(message.payload), message.queue) for message in messages])
-        send(messages)
+        """Hand messages to the transport, within `send_timeout` seconds in all."""
+        (self._sender or self.sender).post(messages)
 
     # -- results -------------------------------------------------------------------------------------------
 
@@ -324,6 +329,11 @@ class Kernel:
                 results = StoredResults(store, discovery.serializer, tasks.accept, tasks.send_timeout, self.clock)
             self._results = results
         return results
+
+    @property
+    def _kept(self) -> Results:
+        """The results of a call: read from the store when somebody asks, which nothing that is sent waits for."""
+        return self._results or (self.results if self._opened is not None else LaterResults(lambda: self.results))
 
     def result(self, task_id: str) -> AsyncResult[Any]:
         """The result of a task that was sent elsewhere or earlier."""

@@ -6,19 +6,24 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from kernel.errors import PartialSend, PortError
+from kernel.errors import PartialSend, PortError, Unavailable
 from kernel.native import Empty, SimpleQueue, Thread
 from kernel.ports.transport import Outgoing
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
+    _Answers = list[tuple[Future[None], BaseException | None]]
+
 Send = Callable[[Sequence[Outgoing]], None]
 
 #: Seconds after which the sending thread ends when nothing is sent.
 IDLE = 5.0
+#: Seconds beyond its patience that a coroutine waits, so that the send itself is the first to say what is wrong.
+GRACE = 0.1
 
 
 class Batcher:
@@ -28,10 +33,12 @@ class Batcher:
     call was rejected: a hundred concurrent coroutines then cost a hundred round trips.)
     """
 
-    def __init__(self, send: Send, most: int) -> None:
-        """`send` gets at most `most` messages in one call."""
+    def __init__(self, send: Send, most: int, patience: float = inf) -> None:
+        """`send` gets at most `most` messages in one call. Nobody waits longer than `patience` seconds for it, nor
+        for those that are sent before."""
         self._send = send
         self._most = most
+        self._patience = patience
         self._inbox: Any = SimpleQueue()
         self._thread: Thread | None = None
 
@@ -40,13 +47,29 @@ class Batcher:
         from asyncio import get_running_loop  # already imported by whoever awaits; `import kernel` must not load it
 
         loop = get_running_loop()
-        future: Future[None] = loop.create_future()
-        self._inbox.put((message, loop, future))
+        waiter = _Waiter(message, loop, loop.create_future())
+        self._inbox.put(waiter)
         if self._thread is None:
             thread = Thread(self._serve, "kernel-sender")
             thread.start()  # first: one that the system refuses must not look like one that serves
             self._thread = thread
-        await future
+        patience = self._patience
+        timer = loop.call_later(patience + GRACE, self._give_up, waiter) if patience < inf else None
+        try:
+            await waiter.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        """In the loop: time is over."""
+        waiter.left = True  # first: who takes it after this line leaves it alone
+        if waiter.future.done():
+            return
+        where = "no answer yet" if waiter.taken else "earlier messages have no answer yet"
+        what = "it is unknown whether it was sent" if waiter.taken else "nothing was sent"
+        text = f"{what}; given up after {self._patience:g} s: {where}"
+        waiter.future.set_exception(Unavailable(text, sent="unknown" if waiter.taken else "no"))
 
     def _serve(self) -> None:
         inbox = self._inbox
@@ -62,7 +85,11 @@ class Batcher:
             with suppress(Empty):  # a thread that is about to end may take from the same inbox
                 while len(batch) < self._most and not inbox.empty():
                     batch.append(inbox.get_nowait())
-            self._tell(batch, self._attempt([message for message, _, _ in batch]))
+            for waiter in batch:
+                waiter.taken = True
+            batch = [waiter for waiter in batch if not waiter.left]
+            if batch:
+                self._tell(batch, self._attempt([waiter.message for waiter in batch]))
 
     def _attempt(self, messages: list[Outgoing]) -> dict[int, BaseException]:
         try:
@@ -73,13 +100,11 @@ class Batcher:
             return dict.fromkeys(range(len(messages)), error)
         return {}
 
-    def _tell(
-        self, batch: list[tuple[Outgoing, AbstractEventLoop, Future[None]]], errors: dict[int, BaseException]
-    ) -> None:
+    def _tell(self, batch: list[_Waiter], errors: dict[int, BaseException]) -> None:
         """One call into each loop, however many of its coroutines wait."""
-        answers: dict[AbstractEventLoop, list[tuple[Future[None], BaseException | None]]] = defaultdict(list)
-        for index, (_, loop, future) in enumerate(batch):
-            answers[loop].append((future, errors.get(index)))
+        answers: dict[AbstractEventLoop, _Answers] = defaultdict(list)
+        for index, waiter in enumerate(batch):
+            answers[waiter.loop].append((waiter.future, errors.get(index)))
         for loop, mine in answers.items():
             try:
                 loop.call_soon_threadsafe(_resolve, mine)
@@ -87,7 +112,20 @@ class Batcher:
                 pass  # the loop has been closed: nobody waits any more
 
 
-def _resolve(answers: list[tuple[Future[None], BaseException | None]]) -> None:
+class _Waiter:
+    """A coroutine that waits until its message is sent."""
+
+    __slots__ = ("future", "left", "loop", "message", "taken")
+
+    def __init__(self, message: Outgoing, loop: AbstractEventLoop, future: Future[None]) -> None:
+        self.message = message
+        self.loop = loop
+        self.future = future
+        #: It is being sent; it does not wait any more.
+        self.taken = self.left = False
+
+
+def _resolve(answers: _Answers) -> None:
     for future, error in answers:
         if future.done():
             continue

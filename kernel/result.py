@@ -174,6 +174,35 @@ class Completed(Generic[T]):
                 yield result
 
 
+class LaterResults:
+    """Results of a store that is opened when the first of them is asked for."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Callable[[], Results]) -> None:
+        self._find = find
+
+    def entries(self, ids: list[str]) -> list[Entry | None]:
+        """What stands now."""
+        return self._find().entries(ids)
+
+    def await_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
+        """Wait for the first final one."""
+        return self._find().await_any(ids, timeout)
+
+    async def aawait_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
+        """The same for coroutines."""
+        return await self._find().aawait_any(ids, timeout)
+
+    def forget(self, ids: list[str]) -> None:
+        """Delete."""
+        self._find().forget(ids)
+
+    def load(self, entry: Entry) -> Any:
+        """Decode a value."""
+        return self._find().load(entry)
+
+
 class NoResults:
     """Results that nobody keeps: whoever waits for one, or wants it decoded, is told so by `ResultMissing`.
 

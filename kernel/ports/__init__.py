@@ -5,6 +5,7 @@ An adapter imports this package, `kernel.errors` and its client library, and not
 
 from kernel.ports.coordination import Acquire, Claim, Coordination, CoordinationFeatures, Take, Tally
 from kernel.ports.features import Features, StoreFeatures, Survives
+from kernel.ports.outbox import Fill, Outbox, Row, Transaction, Waiting
 from kernel.ports.pool import Job, Pool, PoolFeatures
 from kernel.ports.results import Record, ResultStore, Waits
 from kernel.ports.schedule import Parked, ScheduleFeatures, ScheduleStore
@@ -35,10 +36,12 @@ __all__ = [
     "Delivery",
     "Extends",
     "Features",
+    "Fill",
     "Inbox",
     "Inspects",
     "Job",
     "Lists",
+    "Outbox",
     "Outgoing",
     "Parked",
     "Peeks",
@@ -47,6 +50,7 @@ __all__ = [
     "QueueSize",
     "Record",
     "ResultStore",
+    "Row",
     "ScheduleFeatures",
     "ScheduleStore",
     "Seal",
@@ -55,7 +59,9 @@ __all__ = [
     "Survives",
     "Take",
     "Tally",
+    "Transaction",
     "Transport",
+    "Waiting",
     "Waits",
     "Wakes",
 ]

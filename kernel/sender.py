@@ -1,0 +1,92 @@
+"""How messages leave an application: within a deadline that is a total, with one clear line when they did not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+from kernel.batcher import in_chunks
+from kernel.envelope import decode
+from kernel.errand import Errands, Overdue
+from kernel.errors import Sent, Unavailable
+from kernel.hooks import Hooks
+from kernel.native import monotonic
+from kernel.ports import Outgoing, Transport
+from kernel.steady import persist, send_all
+
+#: Messages that are gathered at most before they are handed over, in as many parts as the transport wants.
+MOST = 1000
+
+
+class Sender:
+    """Hands messages to the transport, which it opens when there is something to send.
+
+    The deadline holds for everything together: name look-up, connecting, waiting for whoever opens the same ports, a
+    server that is frozen, tries and pauses. A send of more messages than the transport takes at once has it for the
+    first part and, as parts get through, for each part after it.
+    """
+
+    def __init__(self, find: Callable[[], Transport], hooks: Hooks, timeout: float) -> None:
+        """`find` opens the transport, or returns it at once when it is open. `timeout` in seconds."""
+        self._find = find
+        self._hooks = hooks
+        self._errands = Errands()
+        self._transport: Transport | None = None
+        self.timeout = timeout
+
+    def reach(self) -> tuple[int, float]:
+        """How many messages the transport takes at once, and the seconds that are left for the first of them once it
+        is open. `Unavailable` when opening it takes too long."""
+        deadline = monotonic() + self.timeout
+        transport = self._transport or self._open(deadline)
+        return transport.features.max_batch, max(0.0, deadline - monotonic())
+
+    def post(self, messages: Sequence[Outgoing], patience: float = inf) -> None:
+        """Store all messages durably; errors as of `Transport.send`, `Unavailable` after the timeout at the latest, or
+        after `patience` seconds where that is less."""
+        for hook in self._hooks.sending:
+            hook([(decode(message.payload), message.queue) for message in messages])
+        self._hand(messages, monotonic() + min(patience, self.timeout))
+
+    def close(self) -> None:
+        """End the threads that wait. Idempotent."""
+        self._errands.close()
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _hand(self, messages: Sequence[Outgoing], deadline: float) -> None:
+        transport = self._transport or self._open(deadline)
+        if len(messages) <= transport.features.max_batch:
+            self._send(transport, messages, deadline)
+            return
+
+        def send(chunk: Sequence[Outgoing]) -> None:
+            nonlocal deadline
+            self._send(transport, chunk, deadline)
+            deadline = monotonic() + self.timeout
+
+        in_chunks(send, transport.features.max_batch)(messages)
+
+    def _open(self, deadline: float) -> Transport:
+        """Open the transport, or wait for somebody else who opens it."""
+        left = deadline - monotonic()
+        try:
+            self._transport = self._errands.run(lambda: persist(self._find, left), left)
+        except Overdue:
+            raise self._told("connecting takes longer", "no") from None
+        except Unavailable as error:
+            raise self._told(str(error), "no") from error
+        return self._transport
+
+    def _send(self, transport: Transport, messages: Sequence[Outgoing], deadline: float) -> None:
+        left = deadline - monotonic()
+        try:
+            self._errands.run(lambda: send_all(transport.send, messages, left), left)
+        except Overdue:
+            raise self._told("no answer yet", "unknown") from None
+        except Unavailable as error:
+            raise self._told(str(error), error.sent) from error
+
+    def _told(self, reason: str, sent: Sent) -> Unavailable:
+        what = "nothing was sent" if sent == "no" else "it is unknown whether it was sent"
+        return Unavailable(f"{what}; given up after {self.timeout:g} s: {reason}", sent=sent)
