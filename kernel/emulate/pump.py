@@ -40,6 +40,8 @@ class DelayPump:
         self._clock = clock
         self._limit = min(transport.features.max_batch, schedule.features.max_batch)
         self._outage = Outage("moving delayed messages", clock)
+        #: Sent and not removed yet, because the store was away: removed before anything else is taken.
+        self._moved: list[Parked] = []
         self._signal = Signal()
         self._stopping = False
         self._thread: Thread | None = None
@@ -65,6 +67,7 @@ class DelayPump:
 
         Raises what the ports raise; entries that were not sent are free again, or will be when their lease ends.
         """
+        self._remove_moved()
         entries = self._schedule.take(SPACE, self._clock.now(), self._limit, LEASE)
         if not entries:
             next_at = self._schedule.next_at(SPACE)
@@ -73,13 +76,18 @@ class DelayPump:
         try:
             self._send([_outgoing(entry) for entry in entries], sent)
         finally:
-            done = [entry for entry, is_sent in zip(entries, sent, strict=True) if is_sent]
-            if done:
-                self._schedule.remove(done)
-            if len(done) < len(entries):
+            self._moved = [entry for entry, is_sent in zip(entries, sent, strict=True) if is_sent]
+            all_sent = len(self._moved) == len(entries)
+            self._remove_moved()
+            if not all_sent:
                 # Added again, an entry is as it was, without the lease.
                 self._schedule.add([entry for entry, is_sent in zip(entries, sent, strict=True) if not is_sent])
         return 0.0
+
+    def _remove_moved(self) -> None:
+        if self._moved:
+            self._schedule.remove(self._moved)
+            self._moved = []
 
     def _send(self, batch: Sequence[Outgoing], sent: list[bool]) -> None:
         """Send all, and mark what is stored; what is refused for good goes to the dead letters."""

@@ -57,6 +57,8 @@ class Job(msgspec.Struct, eq=False):
     onward: Outgoing | None = None
     #: Acknowledged already: before its start, or because it was handed on.
     acked: bool = False
+    #: What its outcome causes is stored: when its acknowledgement is tried again, that is not sent again.
+    sent: bool = False
     #: A copy of its message is on its way, for the case that this execution comes to nothing.
     handed: bool = False
     #: Its lease is known to be lost: it must change nothing any more.

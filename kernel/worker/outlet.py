@@ -173,8 +173,7 @@ class Outlet:
 
     def _surely_held(self, batch: list[Job], monotonic: float) -> list[Job]:
         """Extend the leases that could run out before the settlement; the jobs of which none is known to be lost."""
-        limit = monotonic + MARGIN
-        near = [job for job in batch if job.held_until < limit and not job.acked and not job.lost]
+        near = [job for job in batch if job.held_until < monotonic + MARGIN and not job.acked and not job.lost]
         if near and isinstance(self._transport, Extends) and self._transport.features.lease is not None:
             self._hand.extend(near)
         lost = [job for job in batch if job.lost]
@@ -277,7 +276,8 @@ class Outlet:
                 for job in [job for job in sends if id(job.delivery) in gone]:
                     del sends[job]
             else:
-                held, refused = self._send(sends) if sends else (set(), refused)
+                unsent = {job: caused for job, caused in sends.items() if not job.sent}
+                held, refused = self._send(unsent) if unsent else (set(), refused)
                 if held or refused:
                     acks = [job for job in acks if job not in held and job not in refused]
                     open_acks = [job for job in acks if not job.acked]
@@ -321,17 +321,18 @@ class Outlet:
 
     def _send(self, sends: Sends) -> tuple[set[Job], dict[Job, PortError]]:
         """Send without commit; which jobs wait for the transport now, and of which a message is refused for good."""
-        messages = [message for caused in sends.values() for message in caused]
         owners = [job for job, caused in sends.items() for _ in caused]
+        errors: dict[Job, PortError] = {}
         try:
-            self._send_all(messages)
+            self._send_all([message for caused in sends.values() for message in caused])
         except PartialSend as partial:
-            again = {owners[index] for index, error in partial.errors.items() if isinstance(error, Unavailable)}
-            if again:
-                self._hold(list(again), self._transport_outage.failed(Unavailable(str(partial))))
             errors = {owners[index]: error for index, error in partial.errors.items()}
-            return again, {job: error for job, error in errors.items() if job not in again}
-        return set(), {}
+        for job in sends:
+            job.sent = job not in errors
+        again = {job: error for job, error in errors.items() if isinstance(error, Unavailable)}
+        if again:
+            self._hold(list(again), self._transport_outage.failed(next(iter(again.values()))))
+        return set(again), {job: error for job, error in errors.items() if job not in again}
 
     def _hold(self, jobs: list[Job], wait: float) -> None:
         """Keep jobs until a port is back; their leases are renewed meanwhile."""

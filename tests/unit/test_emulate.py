@@ -308,6 +308,32 @@ def test_a_crash_between_send_and_remove_repeats_and_loses_nothing(world: World)
     assert world.schedule.next_at("delay") is None
 
 
+class Shaky(Dying):
+    """A schedule store that is away once, when something is to be removed."""
+
+    away = True
+
+    def remove(self, entries: Sequence[Parked]) -> None:
+        if self.away:
+            self.away = False
+            raise Unavailable("away")
+        self.inner.remove(entries)
+
+
+def test_what_was_moved_and_not_removed_is_removed_later_and_not_sent_again(world: World) -> None:
+    adapter = world.adapter("delay")
+    completed = complete(adapter, Shaky(world.schedule), None, world.clock)
+    completed.transport.send([out("1", not_before=world.clock.now() + 5)])
+    world.clock.advance(5)
+    pump = world.pump(completed)
+    with pytest.raises(Unavailable):
+        pump.step()
+    world.clock.advance(61)  # longer than its lease of what it took
+    assert pump.step() == 1.0
+    assert payloads(adapter) == [b"1"]
+    assert world.schedule.next_at("delay") is None
+
+
 def test_a_failed_send_leaves_the_entries_free(world: World) -> None:
     adapter = world.adapter("delay", "dedup")
     completed = complete(adapter, world.schedule, None, world.clock)
