@@ -15,11 +15,13 @@ from kernel.call import CallSheet
 from kernel.clock import SYSTEM, Clock
 from kernel.config import Config
 from kernel.current import application
+from kernel.errand import Errands
 from kernel.errors import ConfigError, PartialSend, PortError
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
+from kernel.outbox import Spool, Within
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
 from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, LaterResults, Results
 from kernel.sender import MOST, Sender
@@ -307,8 +309,25 @@ class Kernel:
         if self._sender is None:
             if self._given.transport is None:  # outside of any deadline, which is about services and not about imports
                 discovery.import_transport(self.config.ports.transport)
-            self._sender = Sender(lambda: self.ports.transport, self.hooks, self.config.tasks.send_timeout)
+            tasks, errands = self.config.tasks, Errands()
+            sender = Sender(self._transport, self.hooks, tasks.send_timeout, errands)
+            if tasks.outbox:
+                outbox = discovery.outbox(tasks.outbox)
+                sender.fallback = Spool(outbox, self._transport, errands, tasks.send_timeout, self.clock)
+            self._sender = sender
         return self._sender
+
+    def _transport(self) -> Transport:
+        return self.ports.transport
+
+    def within(self, transaction: object) -> Within:
+        """`with app.within(session):` what is sent inside becomes part of a transaction of a database.
+
+        `transaction` is a DB-API connection, or a Connection or Session of SQLAlchemy (`async with` for their
+        asynchronous twins), whose database has the table of an outbox. When it is committed `kernel relay` sends; when
+        it is rolled back nothing was sent. The transport is not asked. `ConfigError` for anything else.
+        """
+        return Within(discovery.transaction(transaction), self.sender.announce, self.clock)
 
     def post(self, messages: Sequence[Outgoing]) -> None:
         """Hand messages to the transport, within `send_timeout` seconds in all."""

@@ -91,6 +91,8 @@ class Tasks(msgspec.Struct, frozen=True):
     max_payload: int = 4 * 1024 * 1024
     #: Seconds for which a send is tried before its error reaches the caller.
     send_timeout: float = 5.0
+    #: File, or URL of an outbox, that takes what the transport does not answer for in that time; "" for none.
+    outbox: str = ""
     #: Record the start of every task in the result store.
     track_started: bool = False
 

@@ -19,7 +19,17 @@ from kernel.serializers.json_ import JsonSerializer
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from kernel.ports import Coordination, Pool, ResultStore, ScheduleStore, Seal, Serializer, Transport
+    from kernel.ports import (
+        Coordination,
+        Outbox,
+        Pool,
+        ResultStore,
+        ScheduleStore,
+        Seal,
+        Serializer,
+        Transaction,
+        Transport,
+    )
 
 #: The groups of entry points, by what an entry is called in messages.
 GROUPS: Mapping[str, str] = MappingProxyType(
@@ -31,6 +41,8 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "kernel.pools": "pool",
         "kernel.serializers": "serializer",
         "kernel.seals": "seal",
+        "kernel.outboxes": "outbox",
+        "kernel.transactions": "transaction",
         "kernel.plugins": "plugin",
     }
 )
@@ -45,6 +57,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("amqp", "amqps"), "rabbitmq"),
         **dict.fromkeys(("sqs", "sqs+http", "sqs+https"), "sqs"),
         **dict.fromkeys(("ed25519", "hmac", "aes"), "seal"),
+        **dict.fromkeys(("postgresql", "postgresql+psycopg", "postgresql+psycopg2"), "sql"),
     }
 )
 
@@ -98,6 +111,25 @@ def seal(url: str) -> Seal:
     """The seal of a URL, with its keys; errors as for `transport`, none of which shows what may be a key."""
     made: Seal = _adapter("kernel.seals", url, mask_seal(url))
     return made
+
+
+def outbox(place: str) -> Outbox:
+    """The outbox of a URL, or of the path of an SQLite file, not opened; errors as for `transport`."""
+    made: Outbox = _adapter("kernel.outboxes", place if "://" in place else f"sqlite:///{place}")
+    return made
+
+
+def transaction(thing: object) -> Transaction:
+    """How rows are written into this transaction of the user's; `ConfigError` where no installed package knows."""
+    group = "kernel.transactions"
+    for name in sorted(_entries()[group]):
+        found: Transaction | None = _load(group, name)(thing)
+        if found is not None:
+            return found
+    raise ConfigError(
+        f"messages cannot be written into a {type(thing).__module__}.{type(thing).__qualname__}: give a connection of "
+        f"a database driver (PEP 249), or a Connection or Session of SQLAlchemy"
+    )
 
 
 def pool(name: str, slots: int) -> Pool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Protocol
 
 from kernel.batcher import in_chunks
 from kernel.envelope import decode
@@ -18,6 +19,18 @@ from kernel.steady import persist, send_all
 MOST = 1000
 
 
+class Fallback(Protocol):
+    """What a message goes to that the transport does not answer for: `kernel.outbox.Spool`."""
+
+    def post(
+        self, messages: Sequence[Outgoing], deadline: float, hand: Callable[[Sequence[Outgoing], float], None]
+    ) -> None:
+        """Send by `hand` until the deadline it is given, else keep; errors of what could be neither."""
+
+    def close(self) -> None:
+        """End what it has started. Idempotent."""
+
+
 class Sender:
     """Hands messages to the transport, which it opens when there is something to send.
 
@@ -26,11 +39,13 @@ class Sender:
     first part and, as parts get through, for each part after it.
     """
 
-    def __init__(self, find: Callable[[], Transport], hooks: Hooks, timeout: float) -> None:
+    def __init__(self, find: Callable[[], Transport], hooks: Hooks, timeout: float, errands: Errands) -> None:
         """`find` opens the transport, or returns it at once when it is open. `timeout` in seconds."""
         self._find = find
         self._hooks = hooks
-        self._errands = Errands()
+        self._errands = errands
+        #: Takes what the transport does not answer for.
+        self.fallback: Fallback | None = None
         self._transport: Transport | None = None
         self.timeout = timeout
 
@@ -38,18 +53,30 @@ class Sender:
         """How many messages the transport takes at once, and the seconds that are left for the first of them once it
         is open. `Unavailable` when opening it takes too long."""
         deadline = monotonic() + self.timeout
+        if self._transport is None and self.fallback is not None:
+            return MOST, self.timeout  # nothing waits for a transport that may be away
         transport = self._transport or self._open(deadline)
         return transport.features.max_batch, max(0.0, deadline - monotonic())
 
     def post(self, messages: Sequence[Outgoing], patience: float = inf) -> None:
         """Store all messages durably; errors as of `Transport.send`, `Unavailable` after the timeout at the latest, or
         after `patience` seconds where that is less."""
+        self.announce(messages)
+        deadline = monotonic() + min(patience, self.timeout)
+        if self.fallback is None:
+            self._hand(messages, deadline)
+        else:
+            self.fallback.post(messages, deadline, self._hand)
+
+    def announce(self, messages: Sequence[Outgoing]) -> None:
+        """Tell the plugins what is going to be sent."""
         for hook in self._hooks.sending:
             hook([(decode(message.payload), message.queue) for message in messages])
-        self._hand(messages, monotonic() + min(patience, self.timeout))
 
     def close(self) -> None:
         """End the threads that wait. Idempotent."""
+        if self.fallback is not None:
+            self.fallback.close()
         self._errands.close()
 
     # -- inside --------------------------------------------------------------------------------------------

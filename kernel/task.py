@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import (
     Any,
@@ -41,6 +42,9 @@ class Application(Protocol):
         self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
     ) -> AsyncResult[Any]:
         """Send one call from a coroutine."""
+
+    def within(self, transaction: object) -> AbstractContextManager[object]:
+        """What is sent in this context becomes part of a transaction of a database."""
 
 
 class Task(Generic[P, R, C]):
@@ -93,6 +97,18 @@ class Task(Generic[P, R, C]):
     ) -> AsyncResult[R]:
         """Send a call with options; errors as for `delay`, and `Unsupported` when the adapter cannot do it."""
         return self.app.send(self, args, kwargs or {}, options)
+
+    def send_within(
+        self,
+        transaction: object,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[R]:
+        """Write a call into a transaction of a database: sent by `kernel relay` once it is committed, never when it is
+        rolled back. `transaction` as for `Kernel.within`, which takes many calls, and asynchronous sessions."""
+        with self.app.within(transaction):
+            return self.app.send(self, args, kwargs or {}, options)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """`delay` for coroutines; calls made at the same time travel together."""

@@ -54,8 +54,15 @@ class Fill(msgspec.Struct, frozen=True):
 class Outbox(Protocol):
     """Where a relay finds messages. Every method is one transaction."""
 
+    def ddl(self) -> str:
+        """The statements that make what `open` looks for, to be put into a migration; without connecting."""
+
+    def create(self) -> None:
+        """Make it now. Idempotent. Errors as of `open`."""
+
     def open(self) -> None:
-        """Connect and prepare. Idempotent. `Unavailable` when it is away, `ConfigError` when it has no such table."""
+        """Connect and look. Idempotent. `Unavailable` when it is away, `ConfigError` when it was never made; a file
+        that is empty or not there is made."""
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""
