@@ -61,10 +61,13 @@ class Topology:
                 dead = dead_of(queue)
                 if dead and dead not in self._known:
                     yield from self._make(self.name(dead), "")
-                    self._known.add(dead)
+                    self._note(dead)
                 yield from self._make(name, self.name(dead) if dead else "")
-            self._known.add(queue)
-            self.made[queue] = self.made.get(queue, 0) + 1
+            self._note(queue)
+
+    def _note(self, queue: str) -> None:
+        self._known.add(queue)
+        self.made[queue] = self.made.get(queue, 0) + 1
 
     def remember(self, name: str, make: Callable[[], Steps[None]]) -> Steps[None]:
         """Run `make` once per connection."""

@@ -102,6 +102,15 @@ def test_a_message_without_a_route_is_an_error(opens: Opens, names: str) -> None
     assert [delivery.payload for delivery in transport.receive(["q"], 1, 5.0)] == [b"again"]
 
 
+def test_dead_letters_are_received_by_who_declared_only_their_queue(opens: Opens, names: str) -> None:
+    transport = opens(shared_rabbitmq(), f"prefix={names}")
+    transport.declare(["q"])
+    transport.send([Outgoing("q.dead", b"letter")])
+    found = transport.receive(["q.dead"], 100, 5.0)
+    assert [delivery.payload for delivery in found] == [b"letter"]
+    assert transport.ack(found) == []
+
+
 # -- what is held ------------------------------------------------------------------------------------------------
 
 
