@@ -62,6 +62,18 @@ def _health() -> click.Command:
     return health
 
 
+def _relay() -> click.Command:
+    from kernel.cli.relay import relay
+
+    return relay
+
+
+def _outbox() -> click.Command:
+    from kernel.cli.relay import outbox
+
+    return outbox
+
+
 def _adapters() -> click.Command:
     from kernel.cli.adapters import adapters
 
@@ -87,6 +99,8 @@ COMMANDS = {
     "queues": Lazy("Show how full queues are; peek into, purge and move them.", _queues),
     "dead": Lazy("List, show, requeue and purge dead letters.", _dead),
     "health": Lazy("Ask a worker whether it is alive, or ready.", _health),
+    "relay": Lazy("Send what is in an outbox.", _relay),
+    "outbox": Lazy("Show what is in an outbox; print or make its tables.", _outbox),
     "adapters": Lazy("List what is installed: adapters, pools, serializers, plugins.", _adapters),
     "config": Lazy("Show every setting and where its value comes from.", _config),
     "demo": Lazy("Hash a directory tree with two worker processes and check the result.", _demo),
