@@ -22,6 +22,7 @@ _OPENERS: dict[str, Callable[[str], Any]] = {
     "kernel.results": discovery.results,
     "kernel.coordination": discovery.coordination,
     "kernel.schedules": discovery.schedules,
+    "kernel.seals": discovery.seal,
 }
 #: Ends of URLs that name a place: a host or a name, a path.
 _PLACES = ("://place", ":///place")
