@@ -15,6 +15,7 @@ from kernel.call import CallSheet
 from kernel.clock import SYSTEM, Clock
 from kernel.config import Config
 from kernel.current import application
+from kernel.dead import DeadLetters
 from kernel.errand import Errands
 from kernel.errors import ConfigError, PartialSend, PortError
 from kernel.hooks import Hooks
@@ -357,6 +358,10 @@ class Kernel:
     def result(self, task_id: str) -> AsyncResult[Any]:
         """The result of a task that was sent elsewhere or earlier."""
         return AsyncResult(task_id, self.results)
+
+    def dead(self, queue: str = "") -> DeadLetters:
+        """The dead letters of a queue, "" for the default one: to list, to requeue, to purge."""
+        return DeadLetters(self.ports.transport, queue or self.config.tasks.queue)
 
     def as_completed(self, results: Iterable[AsyncResult[R]], timeout: float | None = None) -> Completed[R]:
         """Iterate over many results in the order in which they finish, with `for` or `async for`."""

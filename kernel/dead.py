@@ -7,28 +7,30 @@ where there is one; sending again and purging take letters under a lease, and wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from math import inf
 from typing import Literal
 
 from kernel import envelope as wire
 from kernel.envelope import Envelope, dead_queue, decode, decode_carrier, decode_dead, encode
-from kernel.errors import DecodeError, PartialSend, PortError, SealError
-from kernel.ports import Commits, Delivery, Extends, Inspects, Outgoing, Peeks, Transport
+from kernel.errors import DecodeError, SealError
+from kernel.held import BATCH, Held, ready
+from kernel.ports import Delivery, Inspects, Outgoing, Peeks, Transport
 from kernel.sealed_transport import Read, original, read_plain, reader
 from kernel.sealing import is_sealed
 
-#: Letters taken from the transport in one call.
-BATCH = 100
 #: Letters that a search looks through at most, from the oldest on.
 SEARCHED = 100_000
-#: Of a lease, the part after which letters that are held back are renewed.
-RENEW_AT = 1 / 3
+#: Letters that do not match and are held back at a time, and bytes of them.
+HELD_MOST, HELD_BYTES = 1000, 64 * 1024 * 1024
 
 #: As `envelope.DeadKind`; "moved" for a frame that a broker moved by itself, "sealed" for one that does not open here.
 Kind = Literal["failed", "unprocessable", "moved", "sealed"]
+#: What the settlement of one letter sends.
+Caused = Sequence[Outgoing]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +108,19 @@ ALL = Match()
 class DeadLetters:
     """The dead letters of one queue."""
 
-    def __init__(self, transport: Transport, queue: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        queue: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """`queue` is the queue that the letters came from."""
         self.queue = queue
         self.name = dead_queue(queue)
         self._transport = transport
         self._monotonic = monotonic
+        self._sleep = sleep
         self._read = reader(transport)
         #: Of the letters that the last call looked at: how many do not open here, and why the first of them does not.
         self.unopened, self.fault = 0, ""
@@ -145,24 +154,23 @@ class DeadLetters:
         held = Held(transport, self._monotonic)
         payloads: list[bytes] = []
         try:
-            for batch in received(transport, self.name, held):
-                for delivery in batch:
-                    held.add(delivery)
-                    payloads.append(original(delivery))
+            for batch in held.received(self.name):
+                payloads += map(original, batch)
                 if len(payloads) >= most:
                     break
         finally:
             held.release()
         return payloads[:most]
 
-    def requeue(self, match: Match = ALL, limit: int = 0) -> int:
+    def requeue(self, match: Match = ALL, limit: int = 0, rate: float = 0.0) -> int:
         """Send matching letters to their queues again and return how many; `limit` 0 for all of them.
 
-        Each is sent before it is taken away, so one that is sent and then not taken away (the process dies in
-        between) is there twice, and none is lost. `PortError` when some cannot be sent: they stay. Those that do not
+        `rate`: at most so many letters a second, 0.0 for no bound: what failed together would come back together. Each
+        is sent before it is taken away, so one that is sent and then not taken away (the process dies in between) is
+        there twice, and none is lost. `PortError` when some cannot be sent: they stay. Those that do not
         open stay too, and `unopened` says how many: sent again, they would carry the seal of whoever does it.
         """
-        return self._take(match, limit, lambda letter: [revive(letter)], once=True)
+        return self._take(match, limit, lambda letter: [revive(letter)], once=True, rate=rate)
 
     def purge(self, match: Match = ALL, limit: int = 0) -> int:
         """Delete matching letters and return how many; `limit` 0 for all of them."""
@@ -171,37 +179,105 @@ class DeadLetters:
             return transport.purge(self.name)
         return self._take(match, limit, lambda letter: [], once=False)
 
-    def _take(self, match: Match, limit: int, sends: Callable[[Letter], Sequence[Outgoing]], once: bool) -> int:
-        """Settle matching letters with what they cause; the others are held back, and released at the end.
+    def _take(self, match: Match, limit: int, sends: Callable[[Letter], Caused], once: bool, rate: float = 0.0) -> int:
+        """Settle matching letters with what they cause; those in front of them are held back, and released at the end.
 
-        Released at once, the next `receive` would get the same ones again. No more letters are taken than there were
-        at the start, and with `once` none of a task twice: a task that fails again as fast as it is requeued would
+        Released at once, the next `receive` would get the same ones again. Above `HELD_MOST` they are put to the end
+        of the queue instead, so that no more are held, however many there are. No more letters are taken than there
+        were at the start, and with `once` none of a task twice: a task that fails again as fast as it is requeued would
         never let this end.
         """
+        most = min(limit or inf, self._matching(match, once))
+        if not most:
+            return 0
         left = ready(self._transport, self.name)
         held = Held(self._transport, self._monotonic)
+        pace = Pace(rate, held.renew, self._monotonic, self._sleep)
+        passed: MutableSequence[bytes] = []
         taken: set[str] = set()
         done = 0
         self.unopened, self.fault = 0, ""
         try:
-            for batch in received(self._transport, self.name, held) if left else ():
-                wanted: list[tuple[Delivery, Sequence[Outgoing]]] = []
+            for batch in held.received(self.name, pace.batch) if left else ():
+                wanted: list[tuple[Delivery, Caused]] = []
                 for delivery in batch:
                     letter = self._letter(original(delivery))
-                    full = limit and done + len(wanted) >= limit
-                    if full or letter.id in taken or not match(letter) or (once and letter.fault):
-                        held.add(delivery)
+                    left -= 1
+                    if done + len(wanted) >= most or letter.id in taken or not match(letter) or (once and letter.fault):
                         continue
                     wanted.append((delivery, sends(letter)))
                     if once and letter.id:
                         taken.add(letter.id)
-                done += settle(self._transport, wanted, held)
-                left -= len(batch)
-                if left <= 0 or (limit and done >= limit):
+                for part in pace.parts(wanted):
+                    done += held.settle(part)
+                again = passed and any(_mark(delivery) in passed for delivery in batch)
+                if left <= 0 or done >= most or again or not self._passed(held, passed):
                     break
         finally:
             held.release()
         return done
+
+    def _matching(self, match: Match, once: bool) -> float:
+        """How many letters match, at most; infinite where that cannot be seen without taking them.
+
+        So nothing at all is taken where none matches, and nothing behind the last one that does.
+        """
+        transport = self._transport
+        if match == ALL or not (isinstance(transport, Peeks) and transport.features.peek):
+            return inf
+        self.unopened, self.fault = 0, ""
+        seen = transport.peek(self.name, SEARCHED)
+        found = sum(match(letter) and not (once and letter.fault) for letter in map(self._letter, seen))
+        return found if len(seen) < SEARCHED else inf
+
+    def _passed(self, held: Held, passed: MutableSequence[bytes]) -> bool:
+        """Put what is held to the end of the queue when it is much; False when that is not possible.
+
+        The first of them is remembered: where the transport cannot count, meeting it again is the end.
+        """
+        if len(held) < HELD_MOST and held.size < HELD_BYTES:
+            return True
+        if any(read_letter(original(delivery), self.queue, self._read).fault for delivery in held):
+            return False  # what does not open here cannot be sent as it is: it would get a seal of ours
+        pairs = [(delivery, [Outgoing(self.name, delivery.payload)]) for delivery in held]
+        if not passed:
+            passed.append(_mark(pairs[0][0]))
+        size = self._transport.features.max_batch
+        for start in range(0, len(pairs), size):
+            held.settle(pairs[start : start + size])
+        return True
+
+
+class Pace:
+    """Spreads what is sent over time."""
+
+    def __init__(
+        self, rate: float, meanwhile: Callable[[], None], monotonic: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        """`rate`: letters a second, 0.0 for no bound. `meanwhile` is called now and then during waits."""
+        self._rate = rate
+        self._meanwhile = meanwhile
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._next_at = monotonic()
+        #: Letters to take at a time: what is taken waits under a lease, so no more than a few seconds' worth.
+        self.batch = min(BATCH, max(1, int(rate * 5.0))) if rate else BATCH
+
+    def parts(self, pairs: Sequence[tuple[Delivery, Caused]]) -> Iterator[Sequence[tuple[Delivery, Caused]]]:
+        """Parts of them, each when its time has come."""
+        size = max(1, int(self._rate / 10)) if self._rate else max(1, len(pairs))
+        for start in range(0, len(pairs), size):
+            part = pairs[start : start + size]
+            while (wait := self._next_at - self._monotonic()) > 0:
+                self._sleep(min(wait, 1.0))
+                self._meanwhile()
+            if self._rate:
+                self._next_at = max(self._next_at, self._monotonic() - 1.0) + len(part) / self._rate
+            yield part
+
+
+def _mark(delivery: Delivery) -> bytes:
+    return sha256(delivery.payload).digest()
 
 
 # -- letters -----------------------------------------------------------------------------------------------
@@ -294,95 +370,3 @@ def revive(letter: Letter, now: Callable[[], float] = time.time) -> Outgoing:
     again = envelope.but(attempt=0, generation=envelope.generation + 1, extra=extra)
     priority = letter.priority or extra.get(wire.PRIORITY, 0)
     return Outgoing(letter.queue, encode(again), priority, 0.0, extra.get(wire.EXPIRES_AT, 0.0))
-
-
-# -- taking without losing ---------------------------------------------------------------------------------
-
-
-class Held:
-    """Deliveries kept under their leases until they are given back."""
-
-    def __init__(self, transport: Transport, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._transport = transport
-        self._monotonic = monotonic
-        self._deliveries: list[Delivery] = []
-        self._renewed_at = monotonic()
-
-    def __len__(self) -> int:
-        return len(self._deliveries)
-
-    def add(self, delivery: Delivery) -> None:
-        """Hold one more."""
-        self._deliveries.append(delivery)
-
-    def renew(self) -> None:
-        """Extend the leases when a good part of them is over; does nothing where leases last with the connection."""
-        transport, lease = self._transport, self._transport.features.lease
-        now = self._monotonic()
-        if lease is None or not isinstance(transport, Extends) or now - self._renewed_at < lease * RENEW_AT:
-            return
-        self._renewed_at = now
-        for part in self._parts():
-            transport.extend(part, lease)
-
-    def release(self) -> None:
-        """Give all of them back, the last batch first, because a release goes to the front. Idempotent."""
-        for part in reversed(list(self._parts())):
-            self._transport.release(part)
-        self._deliveries.clear()
-
-    def _parts(self) -> Iterator[list[Delivery]]:
-        size = self._transport.features.max_batch
-        for start in range(0, len(self._deliveries), size):
-            yield self._deliveries[start : start + size]
-
-
-def ready(transport: Transport, queue: str) -> float:
-    """How many messages are ready; infinite where the transport cannot tell."""
-    if not transport.features.inspect or not isinstance(transport, Inspects):
-        return inf
-    count = transport.sizes([queue])[0].ready
-    return inf if count is None else count
-
-
-def received(transport: Transport, queue: str, held: Held, timeout: float = 0.2) -> Iterator[list[Delivery]]:
-    """Batches of a queue until it is empty; `held` is kept alive meanwhile."""
-    size = min(BATCH, transport.features.max_batch)
-    while batch := transport.receive([queue], size, timeout):
-        yield batch
-        held.renew()
-
-
-def settle(transport: Transport, pairs: Sequence[tuple[Delivery, Sequence[Outgoing]]], held: Held) -> int:
-    """Send what each delivery causes and acknowledge it, in one step where the transport can, else in this order.
-
-    Returns how many were settled; one whose lease was lost is not counted. Where a send is refused its delivery is
-    held back, the others are settled, and the error is raised.
-    """
-    if not pairs:
-        return 0
-    if transport.features.commit and isinstance(transport, Commits):
-        try:
-            return len(pairs) - len(transport.commit(pairs))
-        except PortError:
-            for delivery, _ in pairs:
-                held.add(delivery)
-            raise
-    sends = [(delivery, send) for delivery, caused in pairs for send in caused]
-    refused: set[int] = set()
-    error: PortError | None = None
-    try:
-        if sends:
-            transport.send([send for _, send in sends])
-    except PartialSend as partial:
-        refused, error = {id(sends[index][0]) for index in partial.errors}, partial
-    except PortError as failure:
-        refused, error = {id(delivery) for delivery, _ in sends}, failure
-    good = [delivery for delivery, _ in pairs if id(delivery) not in refused]
-    for delivery, _ in pairs:
-        if id(delivery) in refused:
-            held.add(delivery)
-    lost = len(transport.ack(good)) if good else 0
-    if error is not None:
-        raise error
-    return len(good) - lost

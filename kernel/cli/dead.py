@@ -91,7 +91,7 @@ def dead() -> None:
     Examples:
       kernel dead list --task 'shop.*'
       kernel dead show 5f0c...
-      kernel dead requeue --error ConnectionError
+      kernel dead requeue --error ConnectionError --rate 10
       kernel dead purge --queue mail --all
     """
 
@@ -172,9 +172,10 @@ def _fields(row: dict[str, Any]) -> list[tuple[str, object]]:
 @filters
 @click.option("--all", "everything", is_flag=True, help="All letters; needed where neither ID nor filter is given.")
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="Requeue at most so many of each queue; 0: all.")
+@click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Requeue at most so many a second; 0: at once.")
 @ports
 @json_option
-def requeue(context: Context, chosen: Chosen, everything: bool, limit: int, as_json: bool) -> None:
+def requeue(context: Context, chosen: Chosen, everything: bool, limit: int, rate: float, as_json: bool) -> None:
     """Send letters to the queue they came from, to be run again with all their retries.
 
     Each is sent before it is taken away: one may be sent twice if this program dies, and none is lost. Its new
@@ -183,7 +184,7 @@ def requeue(context: Context, chosen: Chosen, everything: bool, limit: int, as_j
     match = chosen.required(everything, "requeue").match
     with context.load() as app:
         parts = chosen.letters(app)
-        counts = {part.queue: part.requeue(match, limit) for part in parts}
+        counts = {part.queue: part.requeue(match, limit, rate) for part in parts}
     _note(parts)
     _report("requeued", counts, match, as_json)
 

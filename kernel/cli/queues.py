@@ -24,9 +24,9 @@ from kernel.cli.output import (
     print_json,
     print_table,
 )
-from kernel.dead import Held, ready, received, settle
 from kernel.envelope import dead_queue, decode
 from kernel.errors import ConfigError, DecodeError, Unsupported
+from kernel.held import Held, ready
 from kernel.ports import Inspects, Lists, Outgoing, Peeks, QueueSize
 from kernel.sealed_transport import fault, reader
 
@@ -187,15 +187,11 @@ def _move(app: Kernel, source: str, target: str, limit: int | None) -> tuple[int
     faults: list[str] = []
     try:
         transport.declare([target])
-        for batch in received(transport, source, held) if most else ():
+        for batch in held.received(source) if most else ():
             wanted = batch[: int(min(most - moved, len(batch)))]
-            for delivery in batch[len(wanted) :]:
-                held.add(delivery)
-            for delivery in [delivery for delivery in wanted if fault(delivery)]:
-                faults.append(fault(delivery))
-                held.add(delivery)
+            faults += [fault(delivery) for delivery in wanted if fault(delivery)]
             pairs = [(d, [_readdressed(d.payload, target)]) for d in wanted if not fault(d)]
-            moved += settle(transport, pairs, held)
+            moved += held.settle(pairs)
             if moved + len(faults) >= most:
                 break
     finally:

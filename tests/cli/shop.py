@@ -40,6 +40,10 @@ class Shop:
         found: list[bytes] = self.app.ports.transport.peek(queue, 1000)  # type: ignore[attr-defined]
         return found
 
+    def letters(self, queue: str) -> list[str]:
+        """Ids of the tasks whose letters are among those of a queue."""
+        return [letter.id for letter in self.app.dead(queue).list(limit=100_000)]
+
     def call(self, task: str, *args: Any, **options: Any) -> bytes:
         """The frame of a call, which is in no queue."""
         self.app.send_task(task, args, queue="elsewhere", **options)

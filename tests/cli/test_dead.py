@@ -11,7 +11,7 @@ import pytest
 from cli.shop import Shop
 
 from kernel import envelope as wire
-from kernel.dead import DeadLetters, Match, read_letter, revive
+from kernel.dead import HELD_MOST, DeadLetters, Match, read_letter, revive
 from kernel.envelope import decode, encode
 from kernel.errors import PortError, Unavailable
 from kernel.ports import Delivery, Outgoing
@@ -249,6 +249,130 @@ def test_letters_held_back_keep_their_leases(shop: Shop) -> None:
             lost: list[Delivery] = self._inner.extend(batch, lease)
             return lost
 
-    letters = DeadLetters(Watched(transport, Unavailable("never")), "mail", lambda: float(next(ticks)))
+    watched: Any = Watched(transport, Unavailable("never"))
+    watched.features = replace(transport.features, peek=False)
+    letters = DeadLetters(watched, "mail", lambda: float(next(ticks)))
     assert letters.requeue(Match(task="nobody")) == 0
     assert extended == [100, 200, 300]
+
+
+# -- much is held back by nobody, and little at a time -----------------------------------------------------
+
+
+class Counted(Failing):
+    """A transport that counts what it has given out and what came back; everything else is the inner one's."""
+
+    def __init__(self, inner: Any, **features: Any) -> None:
+        super().__init__(inner, Unavailable("never"))
+        self.features = replace(inner.features, **features)
+        self.out = self.most = 0
+
+    def receive(self, *arguments: Any) -> list[Delivery]:
+        found: list[Delivery] = self._inner.receive(*arguments)
+        self.out += len(found)
+        self.most = max(self.most, self.out)
+        return found
+
+    def _back(self, batch: Sequence[Any], lost: list[Delivery]) -> list[Delivery]:
+        self.out -= len(batch)
+        return lost
+
+    def ack(self, batch: Sequence[Delivery]) -> list[Delivery]:
+        return self._back(batch, self._inner.ack(batch))
+
+    def release(self, batch: Sequence[Delivery]) -> list[Delivery]:
+        return self._back(batch, self._inner.release(batch))
+
+    def commit(self, batch: Sequence[Any]) -> list[Delivery]:
+        return self._back(batch, self._inner.commit(batch))
+
+    def send(self, batch: Sequence[Outgoing]) -> None:
+        self._inner.send(batch)
+
+
+def test_nothing_is_taken_where_nothing_matches(shop: Shop) -> None:
+    for _ in range(50):
+        shop.bury(shop.call("shop.send"), "mail")
+    transport: Any = Counted(shop.app.ports.transport)
+    letters = DeadLetters(transport, "mail")
+    assert letters.requeue(Match(task="nobody")) == letters.purge(Match(task="nobody")) == 0
+    assert transport.most == 0, "a look is enough where there is one"
+    wanted = shop.bury(shop.call("shop.resize"), "mail")
+    for _ in range(300):
+        shop.bury(shop.call("shop.send"), "mail")
+    assert letters.requeue(Match(ids=frozenset((wanted,)))) == 1
+    assert transport.most == 100, "nothing behind the last one that matches is taken"
+
+
+@pytest.mark.parametrize("lacks", [(), ("peek",), ("commit",), ("peek", "inspect"), ("peek", "inspect", "commit")])
+def test_letters_in_front_are_not_all_held_at_once(shop: Shop, lacks: Sequence[str]) -> None:
+    """The one that is meant is behind 2,500 others, of which 1,000 at most may be out of the queue at a time."""
+    for number in range(2500):
+        shop.bury(shop.call("shop.send", number), "mail")
+    wanted = shop.bury(shop.call("shop.resize"), "mail")
+    shop.bury(shop.call("shop.send", -1), "mail")
+    before = sorted(shop.letters("mail"))
+    transport: Any = Counted(shop.app.ports.transport, **dict.fromkeys(lacks, False))
+    letters = DeadLetters(transport, "mail")
+    assert letters.requeue(Match(ids=frozenset((wanted,)))) == 1
+    assert transport.most <= HELD_MOST + 100
+    assert transport.out == 0
+    assert [decode(payload).id for payload in shop.payloads("mail")] == [wanted]
+    after = shop.letters("mail")
+    assert sorted([*after, wanted]) == before, "none is lost, none is there twice"
+    assert letters.requeue(Match(task="nobody")) == 0
+    assert sorted([*shop.letters("mail"), wanted]) == before
+
+
+def test_large_letters_are_bounded_in_bytes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernel.dead.HELD_BYTES", 100_000)
+    for _ in range(400):
+        shop.bury(shop.call("shop.send", "x" * 1000), "mail")
+    transport: Any = Counted(shop.app.ports.transport, peek=False)
+    assert DeadLetters(transport, "mail").requeue(Match(task="nobody")) == 0
+    assert transport.most <= 200
+    assert len(shop.letters("mail")) == 400
+
+
+# -- a bound on how many a second --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.5, 6), (10.0, 60), (200.0, 1000)])
+def test_a_rate_spreads_what_comes_back(shop: Shop, rate: float, count: int) -> None:
+    for number in range(count):
+        shop.bury(shop.call("shop.send", number), "mail")
+    at = [0.0]
+    sent: list[tuple[float, int]] = []
+
+    class Timed(Counted):
+        def commit(self, batch: Sequence[Any]) -> list[Delivery]:
+            sent.append((at[0], len(batch)))
+            return super().commit(batch)
+
+    def sleep(seconds: float) -> None:
+        at[0] += seconds
+
+    transport: Any = Timed(shop.app.ports.transport)
+    assert DeadLetters(transport, "mail", lambda: at[0], sleep).requeue(rate=rate) == count
+    assert sum(number for _, number in sent) == count
+    assert at[0] + 0.01 >= (count - max(number for _, number in sent)) / rate
+    assert at[0] <= count / rate + 1.0
+    for began, _ in sent:
+        within = sum(number for when, number in sent if began <= when < began + 0.99)
+        assert within <= max(1.0, rate * 1.2), "at no moment faster than was asked for"
+    assert transport.most <= max(1.0, rate * 5.0), "and what waits for its turn is in the queue, not under a lease"
+
+
+def test_the_rate_of_the_command_line(shop: Shop, buried: dict[str, str]) -> None:
+    began = time.monotonic()
+    assert shop.json("dead", "requeue", "-Q", "mail", "-Q", "post", "--all", "--rate", "4")["requeued"] == 4
+    assert time.monotonic() - began >= 0.4
+    assert shop.run("dead", "requeue", "--all", "--rate", "-1").exit_code == 2
+
+
+def test_the_application_knows_its_dead_letters(shop: Shop, buried: dict[str, str]) -> None:
+    letters = shop.app.dead("mail")
+    assert [letter.task for letter in letters.list(Match(kind="unprocessable"))] == ["shop.resize"]
+    assert letters.requeue(Match(kind="failed"), rate=1000.0) == 1
+    assert letters.purge() == 1
+    assert shop.app.dead().queue == "default"
