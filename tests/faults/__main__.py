@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from faults.engine import Engine, Verdict
+from faults.engine import Engine
 from faults.systems import SYSTEMS
+from faults.verdict import Verdict
 
 
 @click.command()
@@ -37,8 +38,7 @@ def main(names: tuple[str, ...], runs: int, tasks: int, faults: int, seed: int) 
         with SYSTEMS[name]() as system:
             for number in range(runs):
                 folder = Path(tempfile.mkdtemp(prefix="kernel-faults-"))
-                urls = system.urls(folder, seed + number)
-                verdict = Engine(folder, *urls, system.server, seed + number).run(tasks, faults)
+                verdict = Engine(folder, system, seed + number).run(tasks, faults)
                 found.append(verdict)
                 console.print(
                     f"{name} seed {verdict.seed}: {verdict.trouble() or 'nothing lost'}; {dict(verdict.faults)}"

@@ -2,167 +2,184 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import heapq
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from random import Random
 from threading import Event
 
-from services.server import Server
+from support import slowness
 
+from faults.audit import Audit
 from faults.crew import Crew
-from faults.ledger import Books
+from faults.ledger import Books, Ledger
+from faults.menu import Fault, Mishap, Struck, happened, menu
+from faults.schedule import CALM, Strike, schedule
+from faults.systems import Rig, System
+from faults.verdict import Verdict
+from kernel import Kernel
 
-#: Lease of the transport in these runs, where it has one; seconds.
-LEASE = 2.0
 #: Longest wait for the system to come to rest after the last fault, in seconds.
 REST = 90.0
+#: After a calm a task must have ended within so many leases, on a machine that has nothing else to do.
+RECOVERY = 3.0
+#: Seconds after which an operator looks at what is not coming to rest.
+PATIENCE = 30.0
+#: A system that is not broken yet must have run a task within so many seconds.
+START = 30.0
+PRODUCERS = 2
 
 _pause = Event()
-
-
-@dataclass
-class Verdict:
-    """What came of one run."""
-
-    seed: int
-    tasks: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    lost: set[str] = field(default_factory=set)
-    phantoms: set[str] = field(default_factory=set)
-    refused_and_run: set[str] = field(default_factory=set)
-    duplicates: int = 0
-    most_often: int = 0
-    seconds: float = 0.0
-
-    @property
-    def faults_in_all(self) -> int:
-        """How many."""
-        return self.faults.total()
-
-    def trouble(self) -> str:
-        """What the run shows to be wrong, "" for nothing."""
-        found = []
-        for what, keys in (("lost", self.lost), ("phantom", self.phantoms), ("refused and run", self.refused_and_run)):
-            if keys:
-                found.append(f"{len(keys)} {what}: {sorted(keys)[:5]}")
-        if self.duplicates and not self.faults_in_all:
-            found.append(f"{self.duplicates} ran twice without a fault")
-        if self.most_often > self.faults_in_all + 1:
-            found.append(f"one ran {self.most_often} times with {self.faults_in_all} faults")
-        return "; ".join(found) and f"seed {self.seed}: {'; '.join(found)}"
 
 
 class Engine:
     """Runs one system through one schedule of faults."""
 
-    def __init__(self, folder: Path, transport: str, results: str, server: Server | None, seed: int) -> None:
-        self.random = Random(seed)
-        self.server = server
+    def __init__(self, folder: Path, system: System, seed: int) -> None:
         self.verdict = Verdict(seed)
         self._folder = folder
-        self.crew = Crew(folder, transport, results)
-        self._menu: list[tuple[str, Callable[[], bool]]] = [
-            ("a worker process killed", self._kill_child),
-            ("a worker process killed", self._kill_child),
-            ("a worker process frozen beyond its lease", self._freeze_child),
-            ("the supervisor killed", self._kill_supervisor),
-            ("the worker replaced in the orderly way", self._roll),
-            ("a producer killed", self.crew.kill_producer),
-        ]
-        if server is not None:
-            self._menu += [
-                ("the server killed", self._kill_server),
-                ("the server restarted", self._restart_server),
-                ("the server frozen for a second", self._freeze_server),
-            ]
+        self._system = system
+        self._rig: Rig = system.rig(folder, seed)
+        self._app = Kernel("harness", send_timeout=10.0, **{k: v for k, v in self._rig.direct.items() if v})
+        self._ledger = Ledger(folder)
+        self._books = Books()
+        self._crew = Crew(folder, self._rig.settings)
+        self._menu: dict[str, Fault] = menu(self._crew, self._rig)
+        self._mishaps: list[Mishap] = []
+        #: What is to be undone: when, in which order, what.
+        self._undo: list[tuple[float, int, Callable[[], object], Mishap]] = []
+        self._order = count()
+        self._probes = 0
 
-    def run(self, tasks: int, faults: int) -> Verdict:
-        """Send so many tasks under so many faults, and wait until all is at rest."""
+    def schedule(self, faults: int) -> list[Strike]:
+        """What this seed does to this system."""
+        return schedule(self.verdict.seed, {name: fault[:3] for name, fault in self._menu.items()}, faults)
+
+    def run(self, tasks: int, faults: int, strikes: Sequence[Strike] | None = None) -> Verdict:
+        """Send so many tasks under so many faults (or those of `strikes`), and wait until all is at rest."""
         began = time.monotonic()
+        strikes = self.schedule(faults) if strikes is None else strikes
         try:
-            self.crew.worker.ready(2)
-            producers = 2
-            for number in range(producers):
-                self.crew.produce(tasks // producers, self.verdict.seed * 100 + number)
-            for _ in range(faults):
-                _pause.wait(self.random.uniform(0.05, 0.4))
-                name, fault = self.random.choice(self._menu)
-                if fault():
-                    self.verdict.faults[name] += 1
+            self._warm_up()
+            length = max(strikes[-1].at if strikes else 0.0, tasks / self._system.rate)
+            for number in range(PRODUCERS):
+                self._crew.produce(tasks // PRODUCERS, self.verdict.seed * 100 + number, tasks / PRODUCERS / length)
+            self._strike(strikes)
+            self._heal()
             self._rest()
         finally:
-            self.crew.close()
+            self._heal()
+            self._crew.close()
+            self._app.close()
+            self._rig.close()
         self.verdict.seconds = time.monotonic() - began
         return self.verdict
 
+    def _warm_up(self) -> None:
+        """Let everything have happened once, so that nothing is younger than its service needs to keep it."""
+        if self._probe(START) >= START:
+            raise RuntimeError(f"no task ended within {START:g} s, before any fault:\n{self._crew.worker.log[-4000:]}")
+        if self._rig.warm_up_for:
+            ahead = [f"d-{self.verdict.seed}-ahead-{number}" for number in range(6)]
+            self._ledger.write("attempt", *ahead)
+            for number, key in enumerate(ahead):
+                self._app.send_task("faults.work", (key,), task_id=key, countdown=0.12 * 2**number, priority=number)
+            self._ledger.write("confirmed", *ahead)
+            _pause.wait(self._rig.warm_up_for)
+
+    # -- the schedule ----------------------------------------------------------------------------------------------
+
+    def _strike(self, strikes: Sequence[Strike]) -> None:
+        began = time.monotonic()
+        for strike in strikes:
+            self._undo_until(began + strike.at)
+            if strike.fault == CALM:
+                calm = time.monotonic()
+                self._heal()
+                self._recover()
+                began += time.monotonic() - calm
+                continue
+            now = time.monotonic()
+            began = max(began, now - strike.at)  # what took long, such as a start of the server, makes the rest later
+            struck = self._menu[strike.fault].strike(Random(strike.salt))
+            if struck is not None:
+                self._happened(strike, struck, now)
+            self._look_after()
+
+    def _happened(self, strike: Strike, struck: Struck, began: float) -> None:
+        mishap = happened(strike.fault, struck, began)
+        self._mishaps.append(mishap)
+        self.verdict.faults[strike.fault] += 1
+        heapq.heappush(self._undo, (time.monotonic() + strike.lasts, next(self._order), struck.undo, mishap))
+
+    def _undo_until(self, moment: float) -> None:
+        """Wait for that moment, and undo on the way what is due."""
+        while True:
+            due = min(self._undo[0][0] if self._undo else moment, moment)
+            _pause.wait(max(0.0, due - time.monotonic()))
+            if not self._undo or self._undo[0][0] > moment:
+                return
+            self._undo_next()
+
+    def _undo_next(self) -> None:
+        _, _, undo, mishap = heapq.heappop(self._undo)
+        undo()
+        mishap.until = time.monotonic()
+
+    def _heal(self) -> None:
+        while self._undo:
+            self._undo_next()
+
+    def _look_after(self) -> None:
+        """A supervisor that ended by itself is started again, as an operating system would, and the run has failed."""
+        if self._crew.worker.process.poll() is not None:
+            self.verdict.troubles.append(f"a worker ended by itself: {self._crew.worker.lines[-1:]}")
+            self._crew.replace(0)
+
+    # -- rest ------------------------------------------------------------------------------------------------------
+
+    def _probe(self, longest: float) -> float:
+        """Send one urgent task, and wait for its end; the seconds it took, `longest` when it did not come to one."""
+        self._probes += 1
+        key = f"w-{self.verdict.seed}-probe-{self._probes}"
+        began = time.monotonic()
+        self._ledger.write("attempt", key)
+        self._app.send_task("faults.work", (key,), task_id=key, priority=9)
+        self._ledger.write("confirmed", key)
+        while key not in self._books.ends and time.monotonic() - began < longest:
+            _pause.wait(0.05)
+            self._books.update(self._folder)
+        return time.monotonic() - began
+
+    def _recover(self) -> None:
+        longest = RECOVERY * self._rig.lease * slowness()
+        took = self._probe(longest * 2)
+        self.verdict.recovery = max(self.verdict.recovery, took)
+        if took > longest:
+            self.verdict.troubles.append(f"{took:.1f} s after all was healed no urgent task had ended")
+
     def _rest(self) -> None:
         """Wait until every confirmed task has ended, and then for what comes twice; and add up."""
-        deadline = time.monotonic() + REST
-        books = Books.of(self._folder)
-        while time.monotonic() < deadline and (self.crew.producing or books.unfinished):
+        self._recover()
+        deadline, operator_at = time.monotonic() + REST, time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not self._is_at_rest():
+            self._look_after()
+            if time.monotonic() > operator_at:
+                operator_at = deadline
+                if mended := self._rig.operator():
+                    self.verdict.mended.append(mended)
             _pause.wait(0.2)
-            books = Books.of(self._folder)
-        _pause.wait(1.0)
-        books = Books.of(self._folder)
-        verdict = self.verdict
-        verdict.tasks, verdict.lost, verdict.phantoms = len(books.attempted), books.unfinished, books.phantoms
-        verdict.refused_and_run = books.refused_and_run
-        verdict.duplicates, verdict.most_often = books.duplicates, books.most_often
+        _pause.wait(self._rig.lease / 4)
+        self._books.update(self._folder)
+        Audit(self._books, self._mishaps, self._rig, self._app, self.verdict).all()
+        self._crew.close()
+        self.verdict.troubles += [f"left: {line}" for line in self._rig.leftovers()[:5]]
 
-    # -- faults ----------------------------------------------------------------------------------------------------
-
-    def _child(self) -> int:
-        children = self.crew.children()
-        return self.random.choice(children) if children else 0
-
-    def _kill_child(self) -> bool:
-        return _signal(self._child(), signal.SIGKILL)
-
-    def _freeze_child(self) -> bool:
-        pid = self._child()
-        if not _signal(pid, signal.SIGSTOP):
+    def _is_at_rest(self) -> bool:
+        self._books.update(self._folder)
+        garbage = {key for key in self._books.unfinished if key[0] == "g"}
+        if self._crew.producing or self._books.unfinished - garbage:
             return False
-        _pause.wait(LEASE * 1.3)
-        return _signal(pid, signal.SIGCONT)
-
-    def _kill_supervisor(self) -> bool:
-        self.crew.replace(signal.SIGKILL)
-        return True
-
-    def _roll(self) -> bool:
-        self.crew.replace(signal.SIGTERM)
-        return True
-
-    def _kill_server(self) -> bool:
-        assert self.server is not None
-        self.server.kill()
-        _pause.wait(self.random.uniform(0.0, 0.5))
-        self.server.start()
-        return True
-
-    def _restart_server(self) -> bool:
-        assert self.server is not None
-        self.server.restart()
-        return True
-
-    def _freeze_server(self) -> bool:
-        assert self.server is not None
-        self.server.pause()
-        _pause.wait(1.0)
-        self.server.resume()
-        return True
-
-
-def _signal(pid: int, number: int) -> bool:
-    if not pid:
-        return False
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
+        return not self._rig.pending(self._app)

@@ -1,20 +1,24 @@
 """The ledger: what was sent, started and finished, written down outside of the system under test.
 
 Every process appends lines to a file of its own, one `write` each, so that no crash takes a line of another process or
-half of one. A line is `kind key detail`.
+half of one. A line is `kind key moment`; the moment is the monotonic clock, which all processes of a machine share and
+no fault moves.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final, Literal
 
-#: What a line says: a send is about to be made, was confirmed, was refused, may have happened; a task began, ended.
-Kind = Literal["attempt", "confirmed", "refused", "unknown", "start", "end"]
-KINDS: Final = ("attempt", "confirmed", "refused", "unknown", "start", "end")
+#: What a line says: a send is about to be made, was confirmed, was refused, may have happened; a task began, ended,
+#: asked for a retry, failed for good, began before its time.
+Kind = Literal["attempt", "confirmed", "refused", "unknown", "start", "end", "again", "fail", "early"]
+KINDS: Final = ("attempt", "confirmed", "refused", "unknown", "start", "end", "again", "fail", "early")
 
 
 class Ledger:
@@ -31,35 +35,93 @@ class Ledger:
             self._pid = os.getpid()
             path = self._folder / f"{self._pid}.ledger"
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.write(self._file, "".join(f"{kind} {key}\n" for key in keys).encode())
+        now = time.monotonic()
+        os.write(self._file, "".join(f"{kind} {key} {now:.6f}\n" for key in keys).encode())
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution of one attempt. `until` is infinite where nobody wrote of its end."""
+
+    pid: int
+    began: float
+    until: float = inf
 
 
 @dataclass
 class Books:
     """All ledgers of a folder, added up."""
 
-    attempted: set[str] = field(default_factory=set)
+    #: When the first send of each key was tried.
+    attempted: dict[str, float] = field(default_factory=dict)
+    #: How many sends of each key may have worked.
+    sends: Counter[str] = field(default_factory=Counter)
     confirmed: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     #: By key and attempt: `key#attempt`.
     starts: Counter[str] = field(default_factory=Counter)
+    #: By key.
     ends: Counter[str] = field(default_factory=Counter)
+    #: Failed for good, by key.
+    failed: Counter[str] = field(default_factory=Counter)
+    #: Keys of executions that began before their time, and when.
+    early: list[tuple[str, float]] = field(default_factory=list)
+    #: By key and attempt, in no order.
+    runs: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
+    #: The last end of a task.
+    last_end: float = 0.0
+    _read: dict[Path, int] = field(default_factory=dict)
+    #: What each process is at: one that runs several tasks at a time writes their ends in any order.
+    _open: dict[tuple[int, str], Run] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path) -> Books:
         """Read them all. A line that its process could not finish is none."""
         books = cls()
-        kinds = {"attempt": books.attempted, "confirmed": books.confirmed, "refused": books.refused}
-        kinds["unknown"] = books.unknown
-        for path in folder.glob("*.ledger"):
-            for line in path.read_text("utf-8", "replace").split("\n")[:-1]:
-                kind, _, key = line.partition(" ")
-                if kind in kinds:
-                    kinds[kind].add(key)
-                elif kind in ("start", "end"):
-                    (books.starts if kind == "start" else books.ends)[key] += 1
+        books.update(folder)
         return books
+
+    def update(self, folder: Path) -> None:
+        """Read what has been written since the last time."""
+        for path in folder.glob("*.ledger"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                text = file.read()
+            whole = text.rfind(b"\n") + 1
+            self._read[path] = self._read.get(path, 0) + whole
+            for line in text[:whole].decode("utf-8", "replace").splitlines():
+                kind, key, moment = (*line.split(" "), "0", "0")[:3]
+                self._line(int(path.stem), kind, key, float(moment))
+
+    def _line(self, pid: int, kind: str, key: str, moment: float) -> None:
+        if kind == "start":
+            self.starts[key] += 1
+            run = Run(pid, moment)
+            self.runs[key].append(run)
+            self._open[pid, key.rpartition("#")[0]] = run
+        elif kind == "attempt":
+            self.attempted.setdefault(key, moment)
+            self.sends[key] += 1
+        elif kind == "refused":
+            self.refused.add(key)
+            self.sends[key] -= 1
+        elif kind in ("confirmed", "unknown"):
+            (self.confirmed if kind == "confirmed" else self.unknown).add(key)
+        elif kind == "early":
+            self.early.append((key, moment))
+        else:
+            self._ended(pid, kind, key, moment)
+
+    def _ended(self, pid: int, kind: str, key: str, moment: float) -> None:
+        run = self._open.pop((pid, key), None)
+        if run is not None:
+            run.until = moment
+        if kind == "end":
+            self.ends[key] += 1
+            self.last_end = max(self.last_end, moment)
+        elif kind == "fail":
+            self.failed[key] += 1
 
     @property
     def _started(self) -> set[str]:
@@ -67,13 +129,13 @@ class Books:
 
     @property
     def unfinished(self) -> set[str]:
-        """Confirmed, and not run to the end so far."""
-        return self.confirmed - self.ends.keys()
+        """Confirmed, and neither run to the end so far nor failed for good."""
+        return self.confirmed - self.ends.keys() - self.failed.keys()
 
     @property
     def phantoms(self) -> set[str]:
         """Run, and never sent by anybody."""
-        return self._started - self.attempted
+        return self._started - self.attempted.keys()
 
     @property
     def refused_and_run(self) -> set[str]:

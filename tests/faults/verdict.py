@@ -1,0 +1,50 @@
+"""What came of one run: counts, and everything that is wrong, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Verdict:
+    """What came of one run."""
+
+    seed: int
+    tasks: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    lost: set[str] = field(default_factory=set)
+    phantoms: set[str] = field(default_factory=set)
+    refused_and_run: set[str] = field(default_factory=set)
+    duplicates: int = 0
+    most_often: int = 0
+    #: Sends of which nobody knew the outcome, and that ran.
+    recovered: int = 0
+    dead_letters: int = 0
+    #: Executions of one message at a time, between a zombie and its successor.
+    overlaps: int = 0
+    #: Longest time from a calm to the next end of a task, in seconds.
+    recovery: float = 0.0
+    seconds: float = 0.0
+    #: Everything else that is wrong, one line each.
+    troubles: list[str] = field(default_factory=list)
+    #: What an operator had to mend, for a fault that is the broker's.
+    mended: list[str] = field(default_factory=list)
+
+    @property
+    def faults_in_all(self) -> int:
+        """How many."""
+        return self.faults.total()
+
+    def trouble(self) -> str:
+        """What the run shows to be wrong, "" for nothing."""
+        found = []
+        for what, keys in (("lost", self.lost), ("phantom", self.phantoms), ("refused and run", self.refused_and_run)):
+            if keys:
+                found.append(f"{len(keys)} {what}: {sorted(keys)[:5]}")
+        if self.duplicates and not self.faults_in_all:
+            found.append(f"{self.duplicates} ran twice without a fault")
+        if self.most_often > self.faults_in_all + 1:
+            found.append(f"one ran {self.most_often} times with {self.faults_in_all} faults")
+        found += self.troubles[:12]
+        return "; ".join(found) and f"seed {self.seed}: {'; '.join(found)}"
