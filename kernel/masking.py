@@ -41,6 +41,8 @@ def masked(value: Any, key: str = "") -> Any:
         return mask_seal(value if isinstance(value, str) else "***")
     if isinstance(value, str):
         return mask_url(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set):
         return tuple(masked(item) for item in value)
-    return value
+    if isinstance(value, dict):  # no setting is one, and a message says so of what somebody gave
+        return {name: masked(item) for name, item in value.items()}
+    return mask_url(repr(value)) if isinstance(value, bytes) else value

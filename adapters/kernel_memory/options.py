@@ -77,17 +77,17 @@ class Options:
 def parse(url: str) -> Options:
     """Read a memory URL; `ConfigError` names what is wrong with it."""
     parts = urlsplit(url)
-    if parts.path.strip("/") or parts.fragment:
-        raise ConfigError(f"{url}: a memory URL is memory://name?option=value, without a path")
     options = Query(url, parts.query)
+    if parts.path.strip("/") or parts.fragment:
+        raise options.wrong("a memory URL is memory://name?option=value, without a path")
     mask = frozenset(options.texts("mask"))
     limits = Limits(**{field.name: _value(options, field.name, field.default) for field in fields(Limits)})
     options.finish()
     check_mask(mask, TRANSPORT_MASKS | RESULT_MASKS)
     if not 1 <= limits.priorities <= 10 or limits.lease <= 0 or limits.max_batch < 1:
-        raise ConfigError(f"{url}: priorities must be 1 to 10, lease and max_batch positive")
+        raise options.wrong("priorities must be 1 to 10, lease and max_batch positive")
     if limits.lease_total < (0.0 if "lease" in mask else limits.lease):
-        raise ConfigError(f"{url}: lease_total must not be below the lease")
+        raise options.wrong("lease_total must not be below the lease")
     return Options(unquote(parts.netloc), mask, limits)
 
 

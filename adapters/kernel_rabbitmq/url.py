@@ -72,8 +72,11 @@ def parse(url: str) -> Location:
         tls = parts.scheme == "amqps"
         userinfo, _, places = parts.netloc.rpartition("@")
         hosts = tuple(_host(place, TLS_PORT if tls else PORT) for place in (places or "localhost").split(","))
-    except ValueError as error:
-        raise ConfigError(f"RabbitMQ URL: {error}; write amqp://user:password@host:5672/vhost") from None
+    except ValueError:  # whose message shows what was taken for a port, which may be the end of a password
+        raise ConfigError(
+            "RabbitMQ URL: no port, or brackets that do not match; write amqp://user:password@host:5672/vhost, with "
+            "@ as %40 and / ? # in a user or password as %2F %3F %23"
+        ) from None
     shown = f"{parts.scheme}://{places}{parts.path}"
     if parts.scheme not in ("amqp", "amqps") or parts.fragment or "/" in parts.path[1:]:
         raise ConfigError(f"{shown}: write amqp://user:password@host:5672/vhost (a / in the vhost is %2F)")

@@ -13,15 +13,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from kernel.errors import ConfigError, SealError
-from kernel.ports.query import Query
 from kernel_seal.keys import read_key, read_keys
 from kernel_seal.kinds import Forged, Key
 
 #: Scheme of a URL: the kind of its keys, as `Seal.kind` has it.
 NAMES: Mapping[str, str] = MappingProxyType({"ed25519": "ed25519", "hmac": "hmac-sha256", "aes": "aes-256-gcm"})
+#: Options of a URL, of which it has one.
+PLACES = ("file", "env", "key")
 #: A file of keys is not longer than this, in bytes: something else was named by mistake, such as a device.
 LONGEST_FILE = 1 << 20
 
@@ -51,11 +52,13 @@ class Ring:
         shown = f"{scheme}://"
         if scheme not in NAMES or parts.netloc or parts.path or parts.fragment:
             raise ConfigError(f"{shown}: write {shown}?file=NAME or {shown}?env=NAME, and nothing else")
-        options = Query(shown, parts.query)
-        file, variable, inline = options.text("file"), options.text("env"), options.text("key")
-        options.finish()
-        if [bool(file), bool(variable), bool(inline)].count(True) != 1:
-            raise options.wrong("say where the keys are, once: file=NAME, env=NAME or, for tests, key=ID:BASE64")
+        options = parse_qsl(parts.query, keep_blank_values=True)
+        if len(options) != 1 or options[0][0] not in PLACES or not options[0][1]:
+            # Without the name of what is there: it may be a key.
+            raise ConfigError(
+                f"{shown}: say where the keys are, once: file=NAME, env=NAME or, for tests, key=ID:BASE64"
+            )
+        file, variable, inline = (dict(options).get(place, "") for place in PLACES)
         if inline:
             id, _, text = inline.partition(":")
             where = f"{shown}?key=***"

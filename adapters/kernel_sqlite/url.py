@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from kernel.errors import ConfigError
 from kernel.ports.query import Query
 
 Synchronous = Literal["full", "normal"]
@@ -34,9 +33,9 @@ def parse(url: str) -> Location:
     """Read an SQLite URL; `ConfigError` names what is wrong with it."""
     parts = urlsplit(url)
     path = unquote(parts.path)[1:]
-    if parts.scheme != "sqlite" or parts.netloc or parts.fragment or not path or path == ":memory:":
-        raise ConfigError(f"{url}: write sqlite:///relative.db or sqlite:////absolute.db (a file, not :memory:)")
     options = Query(url, parts.query)
+    if parts.scheme != "sqlite" or parts.netloc or parts.fragment or not path or path == ":memory:":
+        raise options.wrong("write sqlite:///relative.db or sqlite:////absolute.db (a file, not :memory:)")
     location = Location(
         path=path,
         synchronous=options.choice("synchronous", "full", _SYNCHRONOUS),

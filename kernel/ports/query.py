@@ -9,6 +9,7 @@ from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from kernel.errors import ConfigError
+from kernel.masking import mask_url
 
 T = TypeVar("T")
 
@@ -23,8 +24,9 @@ class Query:
     """
 
     def __init__(self, shown: str, text: str) -> None:
-        """`shown`: the URL as messages may name it, without a password. `text`: what stands behind the mark."""
-        self._shown = shown
+        """`shown`: the URL as messages may name it; passwords that are in it all the same become `***`. `text`: what
+        stands behind the mark."""
+        self._shown = mask_url(shown)
         self._values: dict[str, str] = {}
         #: What was read, as messages name it: `lease=seconds`.
         self._known: dict[str, str] = {}
