@@ -17,6 +17,7 @@ from kernel.errors import (
 )
 from kernel.logs import get_task_logger
 from kernel.options import Call
+from kernel.repeats import arun_once_within, once, run_once, run_once_within
 from kernel.result import AsyncResult
 from kernel.task import Task, current_task, shared_task
 
@@ -38,9 +39,13 @@ __all__ = [
     "Task",
     "TaskFailed",
     "Unavailable",
+    "arun_once_within",
     "current_app",
     "current_request",
     "current_task",
     "get_task_logger",
+    "once",
+    "run_once",
+    "run_once_within",
     "shared_task",
 ]

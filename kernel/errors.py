@@ -172,6 +172,10 @@ class WorkerLost(TaskError):
     """The process that ran the task ended while it ran, as often as the delivery limit allows."""
 
 
+class StillRunning(TaskError):
+    """What should run once is being run by somebody else, who has not ended in time; try again later."""
+
+
 class MaxRetriesExceeded(TaskError):
     """A retry was asked for and none is left."""
 

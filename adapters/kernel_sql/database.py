@@ -16,8 +16,9 @@ from kernel.errors import ConfigError, PortError, Rejected, Sent, Unavailable
 from kernel_sql import schema
 
 Values = Mapping[str, Any]
-#: look: one statement that reads; write: a transaction.
-Purpose = Literal["look", "write"]
+#: look: one statement that reads; write: a transaction; add: one that the limit of the size holds for. A relay is not
+#: kept from emptying what is full.
+Purpose = Literal["look", "write", "add"]
 
 _REMEDY = "`kernel outbox ddl` prints the statements that make it, `kernel outbox create` runs them"
 
@@ -60,7 +61,7 @@ class File:
     dialect = "sqlite"
 
     def __init__(self, path: str, timeout: float, pages: int) -> None:
-        """`timeout`: seconds to wait for another writer. `pages`: how far the file may grow, 0 for any size."""
+        """`timeout`: seconds to wait for another writer. `pages`: how far the file may grow."""
         self._path = os.path.abspath(path)
         self._timeout = timeout
         self._pages = pages
@@ -91,12 +92,12 @@ class File:
             connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None)
             try:
                 connection.execute("PRAGMA synchronous = full")
-                if self._pages:
+                if purpose == "add":
                     connection.execute(f"PRAGMA max_page_count = {self._pages}")
-                if purpose == "write":
+                if purpose != "look":
                     connection.execute("BEGIN IMMEDIATE")
                 yield _Connection(connection)
-                if purpose == "write":
+                if purpose != "look":
                     sent = "unknown"
                     connection.execute("COMMIT")
             finally:

@@ -60,7 +60,7 @@ class SqlOutbox:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write all rows or none."""
-        with self._database.transaction("write") as statements:
+        with self._database.transaction("add") as statements:
             statements.run_all(schema.ADD, [values(one) for one in rows])
 
     def claim(self, owner: str, limit: int, ttl: float) -> list[Row]:

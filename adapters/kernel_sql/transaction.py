@@ -113,13 +113,10 @@ class _Cursors:
         self._style = style
 
     def run(self, statement: str, given: Values) -> Any:
-        """One statement; the cursor, closed, of which only `rowcount` is asked."""
+        """One statement; the cursor, not closed, because some forget their `rowcount` then."""
         text, names = self._rendered(statement)
         cursor = self._connection.cursor()
-        try:
-            cursor.execute(text, self._bound(names, given))
-        finally:
-            cursor.close()
+        cursor.execute(text, self._bound(names, given))
         return cursor
 
     def run_all(self, statement: str, given: Sequence[Values]) -> None:

@@ -69,9 +69,11 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.mark.parametrize("redis", ["redis-server", "valkey-server"])
-def test_nothing_is_said_or_done_when_all_are_there(machine: Machine, redis: str) -> None:
+@pytest.mark.parametrize("postgresql", ["postgres", "pg_ctlcluster"])
+def test_nothing_is_said_or_done_when_all_are_there(machine: Machine, redis: str, postgresql: str) -> None:
     machine.has(redis)
     machine.has("rabbitmq-server")
+    machine.has(postgresql)
     machine.has_apt()
     assert machine.run(CI="true") == (0, "")
     assert not machine.calls.exists()
@@ -79,6 +81,7 @@ def test_nothing_is_said_or_done_when_all_are_there(machine: Machine, redis: str
 
 def test_what_is_missing_is_installed_and_not_started(machine: Machine) -> None:
     machine.has("redis-server")
+    machine.has("postgres")
     machine.has_apt("rabbitmq-server")
     assert machine.run(CI="true") == (0, "installing servers for the tests: rabbitmq\n")
     assert all(line.startswith("101 ") for line in machine.calls.read_text().splitlines()), "the policy was in force"
@@ -87,7 +90,7 @@ def test_what_is_missing_is_installed_and_not_started(machine: Machine) -> None:
 
 
 def test_a_policy_of_the_machine_stays(machine: Machine) -> None:
-    machine.has_apt("redis-server", "rabbitmq-server")
+    machine.has_apt("redis-server", "rabbitmq-server", "postgresql")
     machine.policy.write_text("#!/bin/sh\nexit 101\n# mine\n")
     machine.policy.chmod(0o755)
     assert machine.run()[0] == 0
@@ -96,6 +99,7 @@ def test_a_policy_of_the_machine_stays(machine: Machine) -> None:
 
 def test_valkey_does_where_there_is_no_redis(machine: Machine) -> None:
     machine.has("rabbitmq-server")
+    machine.has("postgres")
     machine.has_apt("valkey-server")
     assert machine.run(CI="true")[0] == 0
 
@@ -106,7 +110,7 @@ def test_a_failed_install_is_said_and_is_a_failure_in_ci(machine: Machine, ci: s
     ended, said = machine.run(CI=ci)
     assert ended == status
     assert "installing failed: E: Unable to locate package\n" in said
-    assert "no server for tests of: redis rabbitmq." in said
+    assert "no server for tests of: redis rabbitmq postgresql." in said
     assert not machine.policy.exists()
 
 
@@ -124,7 +128,7 @@ def test_elsewhere_one_line_says_what_to_install(machine: Machine, who: str) -> 
 
 
 def test_an_existing_server_needs_no_program(machine: Machine) -> None:
-    given = {"KERNEL_TEST_REDIS_URL": "redis://host", "KERNEL_TEST_RABBITMQ_URL": "amqp://host"}
+    given = {f"KERNEL_TEST_{name}_URL": "there://host" for name in ("REDIS", "RABBITMQ", "POSTGRESQL")}
     assert machine.run(CI="1", **given) == (0, "")
 
 
