@@ -284,6 +284,7 @@ def _features(mask: frozenset[str], limits: Limits) -> Features:
         commit="commit" not in mask,
         counts="counts" not in mask,
         release_counts=limits.release_counts,
+        answers_within=0.0,
         inspect="inspect" not in mask,
         peek="peek" not in mask,
         lists="lists" not in mask,

@@ -29,7 +29,7 @@ MAX_BATCH = 1000
 #: (16 MiB).
 MAX_PAYLOAD = 16 * 1024 * 1024
 #: Seconds that a call waits beyond `timeout`, so that the I/O thread is the first to say what is wrong.
-GRACE = 1.0
+GRACE = 0.4
 #: Seconds that `receive` may take beyond its own timeout.
 OVERRUN = 0.08
 #: First version whose quorum queues do not count what is given back.
@@ -255,6 +255,7 @@ class RabbitmqTransport:
             broadcast=True,
             counts=quorum,
             release_counts=not (quorum and version >= UNCOUNTED),
+            answers_within=location.timeout + GRACE,
             inspect=True,
             wake=True,
         )

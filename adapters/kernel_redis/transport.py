@@ -83,6 +83,8 @@ class RedisTransport:
             broadcast=True,
             commit=self._client.spans,
             counts=True,
+            # Sentinels and the nodes of a cluster are asked one after the other.
+            answers_within=location.timeout if location.kind in ("server", "unix") else inf,
             inspect=True,
             peek=True,
             lists=True,

@@ -108,6 +108,7 @@ class Database:
         """
         self._check()
         turn: list[bool] = []
+        until = time.monotonic() + self.location.timeout
         try:
             # One step of the interpreter takes the lock and notes it. Were it two, a time limit that ends a task in
             # between (see kernel.pools) would leave the lock taken for ever.
@@ -117,7 +118,7 @@ class Database:
             with self._lent() as connection:
                 committing = False
                 try:
-                    self._begin(connection)
+                    self._begin(connection, max(0.0, until - time.monotonic()))
                     yield connection
                     committing = True
                     connection.execute("COMMIT")
@@ -145,11 +146,11 @@ class Database:
             except (sqlite3.Error, *UNFIT) as error:
                 raise translate(error, self.path) from error
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
+    def _begin(self, connection: sqlite3.Connection, timeout: float) -> None:
         # SQLite's own waiting doubles up to 100 ms between tries, in which busy processes starve the others for
         # seconds. Short tries that begin anew are fair enough.
         connection.execute(f"PRAGMA busy_timeout = {TRY_MS}")
-        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"), self.location.timeout)
+        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"), timeout)
         connection.execute(f"PRAGMA busy_timeout = {int(self.location.timeout * 1000)}")
 
     def _shorten_log(self, connection: sqlite3.Connection) -> None:
@@ -240,7 +241,7 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         if is_prepared(connection):
             return  # without waiting for anybody who writes
-        self._begin(connection)
+        self._begin(connection, self.location.timeout)
         try:
             prepare(connection, self.path)
             connection.execute("COMMIT")

@@ -64,6 +64,7 @@ class SqliteTransport:
             broadcast=True,
             commit=True,
             counts=True,
+            answers_within=location.timeout,
             inspect=True,
             peek=True,
             lists=True,

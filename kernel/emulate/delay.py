@@ -63,7 +63,9 @@ class Parking(Passthrough):
         own, store = inner.features, schedule.features
         most = min(own.max_batch, store.max_batch)
         survives = min(own.survives, store.survives, key=_STRENGTH.index)
-        super().__init__(inner, replace(own, delay=inf, commit=False, max_batch=most, survives=survives))
+        super().__init__(
+            inner, replace(own, delay=inf, commit=False, max_batch=most, survives=survives, answers_within=inf)
+        )
         self._schedule = schedule
         self._now = clock.now
         #: Sends what is due; started and stopped by whoever completed the transport.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from kernel.emulate.passthrough import Passthrough
@@ -31,7 +32,7 @@ class Unique(Passthrough):
 
     def __init__(self, inner: Transport, coordination: Coordination) -> None:
         most = min(inner.features.max_batch, coordination.features.max_batch)
-        super().__init__(inner, replace(inner.features, dedup=WINDOW, max_batch=most))
+        super().__init__(inner, replace(inner.features, dedup=WINDOW, max_batch=most, answers_within=inf))
         self._coordination = coordination
 
     def send(self, batch: Sequence[Outgoing]) -> None:

@@ -52,6 +52,10 @@ class Features:
     counts: bool = False
     #: A release counts as a delivery in `redelivered` although nothing ran.
     release_counts: bool = False
+    #: Seconds after which a `send` has ended at the latest once the transport is open, whatever the service and the
+    #: network do (a look-up of names aside); inf: not known. Where a sender has less time than that, or nothing is
+    #: known, the kernel makes the call on a thread of its own, which on a fast service costs more than the call.
+    answers_within: float = inf
     #: `sizes` and `purge` exist.
     inspect: bool = False
     #: `peek` exists: a message can be seen without being taken.

@@ -62,11 +62,14 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     server.close()
 
 
-@pytest.fixture
-def app(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+@pytest.fixture(params=["", "timeout=1"], ids=["slow to give up", "as patient as the sender"])
+def app(service: Service, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Kernel]:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    app = Kernel("late", transport=service[0], results="none", coordination="none", send_timeout=TIMEOUT)
+    url = service[0]
+    if request.param:
+        url += ("&" if "?" in url else "?") + request.param
+    app = Kernel("late", transport=url, results="none", coordination="none", send_timeout=TIMEOUT)
     yield app
     app.close()
 
