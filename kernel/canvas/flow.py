@@ -1,0 +1,266 @@
+"""Workflows as values: `Signature`, `Chain`, `Group` and `Chord`.
+
+Nothing here sends anything. A value never changes: `set`, `link`, `on_error`, `stamp` and `|` return new ones.
+
+`|` joins the *stages* of its two sides, and that is its only rule. A stage is a task, a group, or a composite with
+options or callbacks of its own. What starts with a task is a chain, what starts with a group is a chord, and a group
+with something behind it is waited for and hands on the list of its results, wherever it stands. Celery's upgrades
+(task | task is a chain, group | task is a chord, chain-that-ends-in-a-group | task ends in a chord, chord | task
+extends the body, ...) all follow from it, and so does associativity: `(a | b) | c == a | (b | c)`. Extending the last
+body instead, as Celery does, nests each chord of a long chain into the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from kernel.errors import ConfigError
+
+#: Composites inside of each other. Every walk over a workflow is a recursion, and must end before Python's own does.
+MAX_DEPTH = 64
+#: Tasks in one workflow that is not consumed lazily: sharing parts can describe more than any machine can hold.
+MAX_SIZE = 10_000_000
+
+#: Tasks that every worker knows.
+COLLECT = "kernel.collect"  #: returns its argument
+MAP = "kernel.map"  #: `[task(item) for item in items]`
+STARMAP = "kernel.starmap"  #: `[task(*item) for item in items]`
+DEADLINE = "kernel.deadline"  #: does nothing, late: what it joins ends with it
+
+F = TypeVar("F", bound="Flow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Flow:
+    """What all workflows have: options, callbacks, and the operators that make new workflows of old ones."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: Started with the value, once, when all of it has succeeded.
+    callbacks: tuple[Flow, ...] = ()
+    #: Started with a description of the failure, once, when any of it has failed.
+    errbacks: tuple[Flow, ...] = ()
+    depth: int = field(default=1, init=False, compare=False)
+    size: int = field(default=1, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", dict(self.options))
+        self._measure(())
+
+    def _measure(self, parts: Iterable[Flow]) -> None:
+        """Refuse at once what could not be walked later."""
+        depth, size = 0, 0
+        for part in (*parts, *self.callbacks, *self.errbacks):
+            depth, size = max(depth, part.depth), size + part.size
+        if depth >= MAX_DEPTH:
+            raise ConfigError(f"a workflow nests deeper than {MAX_DEPTH} levels: a long one is a chain, not a nest")
+        if size > MAX_SIZE:
+            raise ConfigError(f"a workflow has more than {MAX_SIZE} tasks: give a group a generator instead")
+        object.__setattr__(self, "depth", depth + 1)
+        object.__setattr__(self, "size", max(1, size))
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has neither options nor callbacks of its own, and so dissolves into what it is joined to."""
+        return not (self.options or self.callbacks or self.errbacks)
+
+    @property
+    def linked(self) -> bool:
+        """Whether it has callbacks of its own."""
+        return bool(self.callbacks or self.errbacks)
+
+    @property
+    def inner(self) -> tuple[Flow, ...]:
+        """What it consists of, one after the other: a signature or a group of itself."""
+        return (self,)
+
+    @property
+    def stages(self) -> tuple[Flow, ...]:
+        """What it contributes to something that it is joined to."""
+        return self.inner if self.plain else (self,)
+
+    def clone(self: F, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> F:
+        """The same with more arguments for what runs first, before those that it has, and with options."""
+        raise NotImplementedError
+
+    def set(self: F, **options: Any) -> F:
+        """The same with options; of a composite, they are for all tasks in it that have none of their own, except that
+        `countdown` and `eta` delay only its start."""
+        return replace(self, options={**self.options, **options})
+
+    def link(self: F, *flows: Flow) -> F:
+        """The same with callbacks that are started with its value when it has succeeded."""
+        return replace(self, callbacks=(*self.callbacks, *map(checked, flows)))
+
+    def on_error(self: F, *flows: Flow) -> F:
+        """The same with error callbacks. Each is a task (or a workflow) that is started exactly once when this has
+        failed, with one more argument: the failure as a dict of `id`, `task`, `type` and `message`."""
+        return replace(self, errbacks=(*self.errbacks, *map(checked, flows)))
+
+    link_error = on_error
+
+    def __or__(self, other: Flow) -> Flow:
+        if not isinstance(other, Flow):
+            return NotImplemented
+        return assemble((*self.stages, *other.stages))
+
+    def _marks(self) -> str:
+        """What `repr` shows of options and callbacks."""
+        text = f".set({_listed((), self.options)})" if self.options else ""
+        text += f".link({_listed(self.callbacks, {})})" if self.callbacks else ""
+        return text + (f".on_error({_listed(self.errbacks, {})})" if self.errbacks else "")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Signature(Flow):
+    """One call of one task. The value of what comes before is put before `args`, unless it is `immutable`."""
+
+    task: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    immutable: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, str) or not self.task:
+            raise ConfigError(f"a signature needs the name of a task, not {self.task!r:.60}")
+        object.__setattr__(self, "args", tuple(self.args))
+        object.__setattr__(self, "kwargs", dict(self.kwargs))
+        Flow.__post_init__(self)
+
+    def clone(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Signature:  # an immutable one takes options only, as in Celery
+        """The same with more arguments, before those that it has, and with options."""
+        merged = {**self.options, **options}
+        if self.immutable:
+            return replace(self, options=merged)
+        return replace(self, args=(*args, *self.args), kwargs={**self.kwargs, **(kwargs or {})}, options=merged)
+
+    def set(self, immutable: bool | None = None, **options: Any) -> Signature:
+        """The same with options, and with `immutable` where it is given."""
+        fixed = self.immutable if immutable is None else immutable
+        return replace(self, immutable=fixed, options={**self.options, **options})
+
+    def __repr__(self) -> str:
+        text = f"{self.task}({_listed(self.args, self.kwargs)})"
+        return text + (".set(immutable=True)" if self.immutable else "") + self._marks()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Chain(Flow):
+    """Stages one after the other, each with the value of the one before."""
+
+    steps: tuple[Flow, ...] = ()
+
+    def __post_init__(self) -> None:
+        steps = tuple(stage for step in self.steps for stage in checked(step).stages)
+        object.__setattr__(self, "steps", steps)
+        Flow.__post_init__(self)
+        self._measure(steps)
+
+    @property
+    def inner(self) -> tuple[Flow, ...]:
+        """The steps."""
+        return self.steps
+
+    def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Chain:
+        """The same with more arguments for its first step, and with options."""
+        first = tuple(step.clone(args, kwargs) for step in self.steps[:1])
+        return replace(self, steps=(*first, *self.steps[1:]), options={**self.options, **options})
+
+    def __repr__(self) -> str:
+        return _marked(" | ".join(map(repr, self.steps)) or "chain()", self)
+
+
+class Stream:
+    """The members of a group that come from a generator: they can be taken once."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: Iterable[Flow], change: Callable[[Flow], Flow] | None = None) -> None:
+        self._members: Iterator[Flow] | None = iter(members) if change is None else map(change, members)
+
+    def __iter__(self) -> Iterator[Flow]:
+        members, self._members = self._members, None
+        if members is None:
+            raise ConfigError("the members of this group came from a generator and are used up: give it a list")
+        return map(checked, members)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Group(Flow):
+    """Flows beside each other, each with the same input; the value is the list of theirs, in this order.
+
+    A generator is taken as it is, and consumed while members are sent where the group comes first in its workflow.
+    """
+
+    members: tuple[Flow, ...] | Stream = ()
+
+    def __post_init__(self) -> None:
+        Flow.__post_init__(self)
+        if not isinstance(self.members, Stream):
+            self._measure(map(checked, self.members))
+
+    def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Group:
+        """The same with more arguments for each member, and with options."""
+        given = tuple(args)
+        members: tuple[Flow, ...] | Stream = self.members
+        if given or kwargs:
+            more = lambda member: member.clone(given, kwargs)  # noqa: E731
+            members = Stream(members, more) if isinstance(members, Stream) else tuple(map(more, members))
+        return replace(self, members=members, options={**self.options, **options})
+
+    def __repr__(self) -> str:
+        text = "..." if isinstance(self.members, Stream) else _listed(self.members, {})
+        return f"group({text}){self._marks()}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Chord(Flow):
+    """A group whose list of results goes to a body; without one, the list itself is the value, as one result."""
+
+    header: Group
+    body: Flow = field(default_factory=lambda: Signature(COLLECT))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.header, Group):
+            raise ConfigError(f"the header of a chord is a group, not {self.header!r:.60}")
+        Flow.__post_init__(self)
+        self._measure((self.header, checked(self.body)))
+
+    @property
+    def inner(self) -> tuple[Flow, ...]:
+        """The header, and the stages of the body."""
+        return (self.header, *self.body.stages)
+
+    def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Chord:
+        """The same with more arguments for each member of its header, and with options."""
+        return replace(self, header=self.header.clone(args, kwargs), options={**self.options, **options})
+
+    def __repr__(self) -> str:
+        return _marked(f"{self.header!r} | {self.body!r}", self)
+
+
+def assemble(stages: tuple[Flow, ...]) -> Flow:
+    """The workflow of these stages: what `|`, `chain` and `chord` come to."""
+    if len(stages) == 1:
+        return stages[0]
+    if stages and isinstance(stages[0], Group):
+        return Chord(stages[0], stages[1] if len(stages) == 2 else Chain(stages[1:]))
+    return Chain(stages)
+
+
+def checked(flow: Any) -> Flow:
+    """A part of a workflow; `ConfigError` for what is none."""
+    if not isinstance(flow, Flow):
+        raise ConfigError(f"{flow!r:.60} is no part of a workflow: use task.s(...), chain, group or chord")
+    return flow
+
+
+def _listed(args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
+    return ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])
+
+
+def _marked(text: str, flow: Flow) -> str:
+    return text if flow.plain else f"({text}){flow._marks()}"
