@@ -30,6 +30,8 @@ MAX_PAYLOAD = 64 * 1024 * 1024
 DEDUP = 300.0
 #: Longest single wait in seconds: how late a message is found whose token went to a receiver that died.
 LOOK = 1.0
+#: Seconds after which a claim that meets nothing but expired messages is left to the next `receive`.
+OVERRUN = 0.05
 #: The highest priority.
 TOP = 9
 
@@ -305,9 +307,16 @@ class RedisTransport:
         """What was claimed, and the seconds for which there is nothing more without a token."""
         taken: list[Delivery] = []
         dry_for = inf
+        until = monotonic() + OVERRUN
         for at, queue in enumerate(queues):
             token, answer = claims[at][1], answers[at]
-            if at and not isinstance(answer, PortError) and answer[1] and len(taken) < limit:
+            # Another claim after a look, and after a claim of messages that had expired: what is behind them comes now.
+            while not isinstance(answer, PortError):
+                now, ready, ready_at, messages = answer
+                if messages:
+                    taken += self._deliveries(queue, token, now, messages)
+                if not ready or len(taken) >= limit or (messages and monotonic() > until):
+                    break
                 command, token = self._claim(queue, limit - len(taken))
                 answer = self._client.many([command])[0]
             if isinstance(answer, PortError):
@@ -315,9 +324,6 @@ class RedisTransport:
                     dry_for = 0.0
                     break  # what was taken must be handed out; the next call meets the trouble again
                 raise answer
-            now, ready, ready_at, messages = answer
-            if messages:
-                taken += self._deliveries(queue, token, now, messages)
             if ready:
                 dry_for = 0.0
             elif ready_at >= 0:

@@ -66,3 +66,13 @@ def test_no_delay_ends_early_and_none_is_lost_under_load(url: str, opened: Opene
     ending.append(True)
     loading.result(10.0)
     assert early <= 0.0
+
+
+def test_expired_messages_hide_nothing_behind_them(url: str, opened: Opened) -> None:
+    """A look returns what is there, and an earlier queue comes first, also behind messages that have expired."""
+    transport = opened(RedisTransport, url)
+    over = time.time() - 1.0
+    transport.send([Outgoing("first", b"expired", expires_at=over) for _ in range(5)])
+    transport.send([Outgoing("first", b"1"), Outgoing("first", b"2"), Outgoing("second", b"3")])
+    held = transport.receive(["first", "second"], 2, 0.0)
+    assert [delivery.payload for delivery in held] == [b"1", b"2"]
