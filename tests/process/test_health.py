@@ -104,7 +104,7 @@ def test_a_worker_without_its_broker_is_alive_and_not_ready(start_worker: StartW
         assert "waits: the transport is unavailable" in body["why"][0]
         server.start()
         eventually(lambda: ask(port, "/ready")[0] == 200, LONG)
-        assert len(run.find("started")) == 1, "and it is the same process all the time"
+        assert len(run.find(r"\) started")) == 1, "and it is the same process all the time"
     finally:
         server.close()
 
