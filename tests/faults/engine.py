@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -154,7 +155,7 @@ class Engine:
         return time.monotonic() - began
 
     def _recover(self) -> None:
-        longest = RECOVERY * self._rig.lease * slowness()
+        longest = RECOVERY * self._rig.lease * max(slowness(), crowding())
         took = self._probe(longest * 2)
         self.verdict.recovery = max(self.verdict.recovery, took)
         if took > longest:
@@ -183,3 +184,9 @@ class Engine:
         if self._crew.producing or self._books.unfinished - garbage:
             return False
         return not self._rig.pending(self._app)
+
+
+def crowding() -> float:
+    """How many processes want to run here for each that can; at least 1.0. A promise in seconds is one for an idle
+    machine."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

@@ -97,11 +97,13 @@ def _settings(transport: str, results: str, coordination: str = "") -> dict[str,
     return {key: value for key, value in pairs.items() if value}
 
 
-def _through(proxy: Proxy, url: str, port: int) -> str:
-    return url.replace(f":{port}", f":{proxy.port}", 1)
+def through(proxy: Proxy, url: str) -> str:
+    """The URL that leads there through a proxy."""
+    return url.replace(f":{port_of(url)}", f":{proxy.port}", 1)
 
 
-def _port(url: str) -> int:
+def port_of(url: str) -> int:
+    """The port in a URL."""
     return int(url.partition("://")[2].rpartition("@")[2].partition(":")[2].partition("/")[0].partition("?")[0])
 
 
@@ -208,7 +210,7 @@ def redis() -> Iterator[System]:
 
     def rig(folder: Path, seed: int) -> Rig:
         prefix = f"f{seed}"
-        proxy, apart = Proxy(("127.0.0.1", _port(url))), seed % 2
+        proxy, apart = Proxy(("127.0.0.1", port_of(url))), seed % 2
         options = f"?timeout=1&prefix={prefix}"
         inner = f"{url}{options}&lease={LEASE}"
         places = [RedisPlace(url, prefix)]
@@ -216,11 +218,11 @@ def redis() -> Iterator[System]:
         results, outer = "", ""
         if apart:
             places.append(RedisPlace(other, prefix))
-            store_proxies.append(Proxy(("127.0.0.1", _port(other))))
+            store_proxies.append(Proxy(("127.0.0.1", port_of(other))))
             results = f"{other}{options}"
-            outer = _through(store_proxies[0], results, _port(other))
+            outer = through(store_proxies[0], results)
         return Rig(
-            _settings(_through(proxy, inner, _port(url)), outer),
+            _settings(through(proxy, inner), outer),
             {"transport": inner, "results": results},
             server,
             store if apart else None,
@@ -273,10 +275,10 @@ def rabbitmq() -> Iterator[System]:
 
     def rig(folder: Path, seed: int) -> Rig:
         prefix = f"f{seed}."
-        proxy = Proxy(("127.0.0.1", _port(url)))
+        proxy = Proxy(("127.0.0.1", port_of(url)))
         inner = f"{url}?heartbeat=1&timeout=2&prefix={prefix}"
         node = Node(server, prefix)
-        outer = _through(proxy, inner, _port(url))
+        outer = through(proxy, inner)
         if seed % 2:
             file = folder / "results.db"
             results = f"sqlite:///{file}?timeout=1"
@@ -287,8 +289,8 @@ def rabbitmq() -> Iterator[System]:
                 leftovers=lambda: _rows(file), warm_up_for=2.0,
             )  # fmt: skip
         results = f"{other}?timeout=1&prefix=f{seed}"
-        place, between = RedisPlace(other, f"f{seed}"), Proxy(("127.0.0.1", _port(other)))
-        apart = _through(between, results, _port(other))
+        place, between = RedisPlace(other, f"f{seed}"), Proxy(("127.0.0.1", port_of(other)))
+        apart = through(between, results)
         return Rig(
             _settings(outer, apart, apart),
             {"transport": inner, "results": results},
@@ -337,12 +339,12 @@ def sqs() -> Iterator[System]:
 
     def rig(folder: Path, seed: int) -> Rig:
         prefix = f"f{seed}-"
-        proxy = Proxy(("127.0.0.1", _port(url)))
+        proxy = Proxy(("127.0.0.1", port_of(url)))
         inner = f"{url}&lease={SQS_LEASE:g}&wait=1&timeout=2&prefix={prefix}"
         file = folder / "results.db"
         results = f"sqlite:///{file}?timeout=1"
         return Rig(
-            _settings(_through(proxy, inner, _port(url)), results, results if seed % 2 else ""),
+            _settings(through(proxy, inner), results, results if seed % 2 else ""),
             {"transport": inner, "results": results},
             server, lease=SQS_LEASE, durable=False, proxies=[proxy], store_files=[file],
             pending=lambda app: _sqs_pending(endpoint, prefix), leftovers=lambda: _rows(file),
