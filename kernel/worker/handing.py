@@ -109,7 +109,8 @@ class Handover:
         at = self._clock.now() + self._delay
         for job in keys.values():
             with self._outlet.lock:
-                if job in self._hand and not (job.acked or job.lost):
+                # Claiming may have lasted: who slept meanwhile must not send a copy of what somebody else has by now.
+                if job in self._hand and not job.acked and self._hand.still_held(job):
                     self._exchange(job, handed_on(job, at))
 
     def _exchange(self, job: Job, copy: Outgoing) -> None:
