@@ -1,0 +1,302 @@
+"""What the journal and the audit of a case show to be wrong. Pure.
+
+Each finding has the name of the check that made it, because a mutant must be found by the check that it is meant for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final, Literal
+
+import msgspec
+
+from faults.flows import RETRY_AFTER, Scenario
+from faults.places import Place
+from faults.points import AFTER, BEFORE, Event, Name
+
+Check = Literal[
+    "lost", "phantom", "duplicates", "overlap", "again", "fence", "dead", "state", "early", "redelivered", "stuck"
+]
+#: Clocks of processes are read before they write; seconds.
+SLACK: Final = 0.02
+FINAL: Final = ("SUCCESS", "FAILURE")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong."""
+
+    check: Check
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.text}"
+
+
+class Books:
+    """A case, added up."""
+
+    def __init__(self, place: Place, scenario: Scenario, events: Sequence[Event], audit: dict[str, Any]) -> None:
+        self.place = place
+        self.scenario = scenario
+        self.events = events
+        self.results: dict[str, list[Any]] = audit["results"]
+        self.left: list[str] = audit["left"]
+        self.letters: dict[str, list[list[Any]]] = defaultdict(list)
+        for letter in audit["letters"]:
+            self.letters[letter[0]].append(letter)
+        self.attempted = self._keys("attempt")
+        self.confirmed = self._keys("confirmed")
+        self.unknown = self._keys("unknown") | (self.attempted - self.confirmed - self._keys("refused"))
+        self.refused = self._keys("refused")
+        self.starts: Counter[Name] = Counter(tuple(e.words[:3]) for e in self._of("begun"))
+        self.ended = {event.words[0] for event in self._of("ended")}
+        #: How many faults may have made each message be delivered, or be there, once more.
+        self.touched: Counter[Name] = Counter()
+        #: How many more of each call a producer has sent that did not hear of its success.
+        self.copies: Counter[str] = Counter()
+        for fault in self._of("fault"):
+            self._touch(fault)
+
+    def _of(self, *whats: str) -> list[Event]:
+        return [event for event in self.events if event.what in whats]
+
+    def _keys(self, what: str) -> set[str]:
+        return {key for event in self._of(what) for key in event.words}
+
+    def _touch(self, fault: Event) -> None:
+        """What a kill, a freeze or a stop finds in the hands of its process; what a lie makes it send again."""
+        mode, point = fault.words
+        if mode == "freeze" and self.place.urls.transport.startswith("sqlite"):
+            # It may hold the lock for writing, and then nobody else can renew a lease.
+            for life in {event.life for event in self.events} - {fault.life}:
+                others = [event for event in self.events if event.life == life and event.at <= fault.at]
+                self.touched.update(_left(others, _name, ("received",), ("settled", "released", "lost")))
+        before = [event for event in self.events if event.life == fault.life and event.at <= fault.at]
+        if mode in ("kill", "freeze", "quit", "poison"):
+            hand = _left(before, _name, ("received",), ("settled", "released", "lost"))
+            # A task whose message was handed on runs without one of its own, until it is known that it was settled.
+            ends = ("known",) if "handed" in self.scenario.needs else ("ended", "failed")
+            hand |= _left(before, _name_of_body, ("begun",), ends)
+            self.touched.update(hand)
+            self.touched.update(_left(before, _name, ("taken",), ("unparked",)))
+            # Handing on in two steps, its process may leave a message and the copy of it.
+            after = [event for event in self.events if event.life == fault.life]
+            self.touched.update(hand & {_name(event) for event in after if event.what in ("sent", "parked")})
+        elif point.endswith("acking") and any(e.what == "point" and e.words[0] == "operator" for e in before):
+            # Who sends letters again by hand is told that it failed, and does it again.
+            self.touched.update({_name(event) for event in before if event.what == "received"})
+        elif mode == "lie":
+            begin = BEFORE + point.removeprefix(AFTER)
+            began_at = max((e.at for e in before if e.what == "point" and e.words[1] == begin), default=fault.at)
+            sent = {_name(e) for e in before if e.what in ("sent", "parked") and e.at >= began_at}
+            if any(event.what == "attempt" for event in before):
+                self.copies.update(name[0] for name in sent)
+            elif "committing" not in point:  # one step is not repeated: the delivery that it settled is gone
+                self.touched.update(sent)
+
+    def allowed(self, name: Name) -> int:
+        """How often a message may have begun to run.
+
+        In one step, what follows from a message is there once, however often that was delivered. In two steps a fault
+        between them makes it twice, and so all that follows from it.
+        """
+        key, generation, attempt = name
+        faults = self.touched[name] + self.copies[key]
+        for (other, g, a), count in self.touched.items():
+            if other == key and (g, a) < (generation, attempt) and "steps" in self.place.traits:
+                faults += count
+        return (1 if self.scenario.requeued else self.scenario.starts) + faults
+
+    def letters_allowed(self, key: str) -> int:
+        """How many dead letters there may be of a task that has one."""
+        faults = sum(count for name, count in self.touched.items() if name[0] == key)
+        return 1 + self.copies[key] + (faults if "steps" in self.place.traits else 0)
+
+
+def _left(
+    events: Iterable[Event], name: Callable[[Event], Name], begins: tuple[str, ...], ends: tuple[str, ...]
+) -> set[Name]:
+    """What has begun and not ended."""
+    left: set[Name] = set()
+    for event in events:
+        if event.what in begins:
+            left.add(name(event))
+        elif event.what in ends:
+            left.discard(name(event))
+    return left
+
+
+def _name(event: Event) -> Name:
+    """The message of an event that names its queue first."""
+    return tuple(event.words[1:4])  # type: ignore[return-value]
+
+
+def _name_of_body(event: Event) -> Name:
+    return tuple(event.words[:3])  # type: ignore[return-value]
+
+
+def judge(
+    place: Place, scenario: Scenario, events: Sequence[Event], audit: dict[str, Any], stuck: str
+) -> list[Finding]:
+    """Everything that is wrong with a case."""
+    books = Books(place, scenario, events, audit)
+    found = [Finding("stuck", stuck)] if stuck else []
+    for check in (_lost, _phantoms, _duplicates, _overlaps, _again, _fences, _dead, _states, _early, _redelivered):
+        found += check(books)
+    if not stuck:
+        found += [Finding("stuck", f"there is still: {what}") for what in books.left]
+    return found
+
+
+def _lost(books: Books) -> Iterator[Finding]:
+    fate = books.scenario.fate
+    for key in sorted(books.confirmed):
+        if fate == "once":
+            begun = any(name[0] == key for name in books.starts)
+            # Acknowledged before its start, a call may be lost by who dies from then on, and not by who dies before.
+            acked = any(event.what == "settled" and event.words[1] == key for event in books.events)
+            killed = any(event.what == "fault" and event.words[1] in _ONCE for event in books.events)
+            if not begun and not (acked and killed):
+                yield Finding("lost", f"{key} never began to run")
+        elif key not in books.ended and key not in books.letters:
+            yield Finding("lost", f"{key} neither ran to its end nor is it a dead letter")
+
+
+#: Points between the early acknowledgement of a message and the begin of its body.
+_ONCE: Final = ("after acking", "body begun", "body done")
+
+
+def _phantoms(books: Books) -> Iterator[Finding]:
+    known = books.confirmed | books.unknown
+    for key in sorted({name[0] for name in books.starts} - known):
+        yield Finding("phantom", f"{key} ran, and was {'refused' if key in books.refused else 'never sent'}")
+
+
+def _duplicates(books: Books) -> Iterator[Finding]:
+    for name, count in sorted(books.starts.items()):
+        most = 1 + books.copies[name[0]] if books.scenario.fate == "once" else books.allowed(name)
+        if count > most:
+            yield Finding("duplicates", f"{name} began {count} times, at most {most} are accounted for")
+
+
+def _overlaps(books: Books) -> Iterator[Finding]:
+    """Two executions of one task at one time, neither of which was frozen meanwhile.
+
+    In two steps, a process that was frozen while it handed on sends a copy of what somebody else has by then.
+    """
+    if books.scenario.name == "handed on" and "steps" in books.place.traits and _was_frozen_handing(books):
+        return
+    spans: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    for event in books.events:
+        if event.what == "begun":
+            spans[event.words[0]].append((event.at, _end_of(books, event), event.life))
+    frozen = {event.life: event.at for event in books.events if event.what == "fault" and event.words[0] == "freeze"}
+    for key, found in spans.items():
+        live = sorted(span for span in found if not span[0] <= frozen.get(span[2], 0.0) <= span[1])
+        for (_, end, life), (begin, _, other) in pairwise(live):
+            if begin < end - SLACK:
+                yield Finding("overlap", f"{key} ran in processes {life} and {other} at the same time")
+
+
+def _was_frozen_handing(books: Books) -> bool:
+    return any(
+        event.words in (("freeze", f"{BEFORE}parking"), ("freeze", f"{BEFORE}sending a hop"))
+        for event in books._of("fault")
+    )
+
+
+def _end_of(books: Books, begun: Event) -> float:
+    for event in books.events:
+        if event.life == begun.life and event.at >= begun.at:
+            over = event.what in ("ended", "failed") and event.words[:3] == begun.words[:3]
+            if over or (event.what == "fault" and event.words[0] == "kill"):
+                return event.at
+    return max((event.at for event in books.events if event.life == begun.life), default=begun.at)
+
+
+def _again(books: Books) -> Iterator[Finding]:
+    """A message that was delivered again ran although its final record stood."""
+    stands: dict[tuple[str, int], float] = {}
+    for event in books.events:
+        if event.what == "put" and event.words[4] in FINAL and event.words[5]:
+            stands.setdefault((event.words[0], event.words[1]), event.at)
+        elif event.what == "begun" and event.words[3]:
+            at = stands.get((event.words[0], event.words[1]))
+            if at is not None and event.at > at + SLACK:
+                yield Finding("again", f"{event.words[0]} was run although its outcome was known")
+
+
+def _fences(books: Books) -> Iterator[Finding]:
+    """A record was taken from an execution that had been overtaken by a later one."""
+    if not books.place.counts:
+        return
+    begun = books._of("begun")
+    for put in books._of("put"):
+        key, generation, attempt, fence, state, written, _, began_at = put.words
+        if not written:
+            continue
+        for later in begun:
+            same = tuple(later.words[:3]) == (key, generation, attempt) and later.life != put.life
+            if same and later.words[3] > fence and later.at < began_at - SLACK:
+                yield Finding("fence", f"{state} of {key} was taken from process {put.life}, which was overtaken")
+                break
+
+
+def _dead(books: Books) -> Iterator[Finding]:
+    scenario = books.scenario
+    for key in sorted(books.attempted):
+        letters = books.letters.get(key, [])
+        if scenario.fate != "dead" or scenario.requeued:
+            # An operator takes one letter of each task: of a call that was there twice, one is left.
+            if len(letters) > (books.letters_allowed(key) - 1 if scenario.requeued else 0):
+                yield Finding("dead", f"{key} is a dead letter: {letters[0][4]}")
+            continue
+        if len(letters) > books.letters_allowed(key):
+            yield Finding("dead", f"{key} is {len(letters)} dead letters")
+        for letter in letters:
+            if letter[3] != scenario.kind or scenario.reason not in letter[4] or letter[5] < 1:
+                yield Finding("dead", f"the dead letter of {key} says {letter[3]}, {letter[4]}, {letter[5]} deliveries")
+
+
+def _states(books: Books) -> Iterator[Finding]:
+    scenario = books.scenario
+    for key in sorted(books.ended | (books.letters.keys() & books.attempted)):
+        result = books.results.get(key)
+        if not scenario.keeps:
+            if result is not None and result[0] == "SUCCESS":
+                yield Finding("state", f"{key} has a result, and asked for none")
+            continue
+        wanted = "SUCCESS" if key in books.ended else "FAILURE"
+        if scenario.fate == "once" and result is None:
+            continue  # acknowledged before, its result may be lost with its process
+        if result is None or result[0] != wanted:
+            yield Finding("state", f"the result of {key} is {result}, in place of {wanted}")
+        elif wanted == "SUCCESS":
+            lives = {event.life for event in books._of("ended") if event.words[0] == key}
+            if result[1][0] != key or result[1][1] not in lives:
+                yield Finding("state", f"the result of {key} is {result[1]}, which none of {sorted(lives)} returned")
+
+
+def _early(books: Books) -> Iterator[Finding]:
+    failed: dict[Name, float] = {}
+    for event in books.events:
+        if event.what == "early":
+            yield Finding("early", f"{event.words} began before its time")
+        elif event.what == "failed":
+            failed.setdefault(tuple(event.words[:3]), event.at)
+        elif event.what == "begun" and event.words[2]:
+            before = failed.get((event.words[0], event.words[1], event.words[2] - 1))
+            if before is None:
+                yield Finding("early", f"{event.words} began and no attempt before it had failed")
+            elif event.at < before + RETRY_AFTER - SLACK:
+                yield Finding("early", f"{event.words} began {event.at - before:.3f} s after the attempt before it")
+
+
+def _redelivered(books: Books) -> Iterator[Finding]:
+    """A delivery that counts as a repetition although nothing had happened to its message."""
+    faults = bool(books._of("fault"))
+    for event in books._of("received"):
+        if event.words[4] > 0 and not faults and not books.place.release_counts:
+            yield Finding("redelivered", f"{event.words[1]} was delivered again, and nobody had died")

@@ -1,0 +1,277 @@
+"""What the processes of a case do, each in a fork of its own: send, work, requeue dead letters, look what is left."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from faults import flows
+from faults.places import Place, Urls
+from faults.points import (
+    Event,
+    Process,
+    arm_coordination,
+    arm_results,
+    arm_schedules,
+    arm_transport,
+    journal,
+    name_of,
+)
+from kernel import discovery
+from kernel.dead import DeadLetters
+from kernel.emulate import pump
+from kernel.emulate.passthrough import Passthrough
+from kernel.envelope import dead_queue
+from kernel.errors import PartialSend, PortError
+from kernel.options import Call
+from kernel.outcome import decode_entry
+from kernel.ports import Outgoing
+from kernel.worker.worker import Worker
+
+QUEUE = "default"
+#: Seconds after which an opaque transport that brings nothing, and owes nothing, is taken to be at rest.
+QUIET = 0.3
+#: Status of a worker that was told to stop by somebody else.
+STOPPED = 75
+_LEFT = {
+    "leased": "SELECT count(*) FROM leased",
+    "delayed": "SELECT count(*) FROM delayed",
+    "claims": "SELECT count(*) FROM claim WHERE key NOT LIKE 'settled:%' AND expires_at > unixepoch('now')",
+    "slots": "SELECT count(*) FROM slot",
+    "parked": "SELECT count(*) FROM parked",
+    "starts that are kept for ever": "SELECT count(*) FROM tally WHERE expires_at > unixepoch('now') + 864000",
+}
+
+
+class Ports:
+    """The adapters of a place, opened; with a process, its points are around them."""
+
+    def __init__(self, place: Place, urls: Urls, process: Process | None, idle: Callable[[], None]) -> None:
+        self.transport: Any = discovery.transport(urls.transport)
+        self.results: Any = discovery.results(urls.results)
+        self.coordination: Any = discovery.coordination(urls.coordination)
+        self.schedules: Any = discovery.schedules(urls.schedules) if urls.schedules else None
+        for port in (self.transport, self.results, self.coordination, self.schedules):
+            if port is not None:
+                port.open()
+        if place.changes:
+            self.transport = Passthrough(self.transport, replace(self.transport.features, **place.changes))
+        if process is not None:
+            arm_transport(process, self.transport, idle)
+            arm_results(process, self.results)
+            arm_coordination(process, self.coordination)
+            if self.schedules is not None:
+                arm_schedules(process, self.schedules)
+
+    def handed_over(self) -> None:
+        """The application uses them."""
+        flows.app.use(self.transport, self.results, self.coordination, self.schedules)
+
+
+# -- the roles -----------------------------------------------------------------------------------------------------
+
+
+def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -> None:
+    """Send the calls of a scenario in one batch, and say what the caller was told."""
+    Ports(place, urls, process, _nothing).handed_over()
+    keys = [f"{process.life}-{index}" for index in range(scenario.count)]
+    process.note("attempt", *keys)
+    told: dict[str, list[str]] = {"confirmed": list(keys), "refused": [], "unknown": []}
+    try:
+        if scenario.sends == "bytes":
+            flows.app.post([Outgoing(QUEUE, b"\xff" + key.encode()) for key in keys])
+        else:
+            flows.app.send_many(scenario.task, [_call(place, scenario, key) for key in keys])
+    except PartialSend as partial:
+        for index, error in partial.errors.items():
+            told["refused" if error.sent == "no" else "unknown"].append(keys[index])
+        told["confirmed"] = [key for index, key in enumerate(keys) if index not in partial.errors]
+    except PortError as error:
+        told = {"confirmed": [], "refused" if error.sent == "no" else "unknown": keys}
+    for word, some in told.items():
+        if some:
+            process.note(word, *some)
+    process.reach("told")
+    flows.app.close()
+
+
+def _call(place: Place, scenario: flows.Scenario, key: str) -> Call:
+    seconds = max(scenario.least, scenario.leases * place.lease)
+    due_at = time.time() + scenario.countdown if scenario.countdown else 0.0
+    options: Any = {"task_id": key}
+    if due_at:
+        options["eta"] = due_at
+    return Call((seconds, due_at), {}, options)
+
+
+def work(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -> None:
+    """Work until all is at rest."""
+    flows.process[:] = [process]
+    since, rested = [time.monotonic()], []
+
+    def idle() -> None:
+        if process.busy or (not _is_empty(ports) if place.sized else _is_owed(process.folder)):
+            since[0] = time.monotonic()
+        elif place.sized or time.monotonic() - since[0] > QUIET:
+            rested.append(True)
+            worker.stop()
+
+    ports = Ports(place, urls, process, idle)
+    ports.handed_over()
+    pump.LEASE = place.lease  # type: ignore[misc]  # how long a case waits for what a dead pump had taken
+    flows.app.command_line = {"pool": scenario.pool, "concurrency": scenario.slots}
+    worker = Worker(flows.app)
+    worker.handle_signals()
+    status = worker.run()
+    raise SystemExit(status or (0 if rested else STOPPED))
+
+
+def operate(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -> None:
+    """Send all dead letters again. The scenario says that there is an operator."""
+    ports = Ports(place, urls, process, _nothing)
+    ports.handed_over()
+    deadline = time.monotonic() + 10 * place.lease
+    letters = DeadLetters(flows.app.ports.transport, QUEUE)
+    count = len({event.words[1] for event in journal(process.folder) if _is_letter(event)})
+    # Where the one before this died, its letters come back when its leases have run out.
+    while count > _requeued(process.folder) and time.monotonic() < deadline:
+        try:
+            letters.requeue()
+        except PortError:
+            pass  # an operator would try again too
+        time.sleep(0.05)
+    flows.app.close()
+
+
+def _is_letter(event: Event) -> bool:
+    return event.what == "sent" and event.words[0] == dead_queue(QUEUE)
+
+
+def _requeued(folder: Path) -> int:
+    return len({e.words[1] for e in journal(folder) if e.what == "settled" and e.words[0] == dead_queue(QUEUE)})
+
+
+def _nothing() -> None:
+    pass
+
+
+# -- at rest -------------------------------------------------------------------------------------------------------
+
+
+def _is_empty(ports: Ports) -> bool:
+    """Of a transport that can count: asked of the transport, because a lost message would seem to be still owed."""
+    size = ports.transport.sizes([QUEUE])[0]
+    waits = ports.schedules is not None and ports.schedules.next_at(pump.SPACE) is not None
+    return not (size.ready or size.delayed or size.in_flight or waits)
+
+
+def _is_owed(folder: Path) -> bool:
+    """Of one that cannot: whether the journals know of more messages that were stored than were settled."""
+    owed: Counter[Any] = Counter()
+    for event in journal(folder):
+        if event.what in ("sent", "settled") and event.words[0] == QUEUE:
+            owed[event.words] += 1 if event.what == "sent" else -1
+    return any(count > 0 for count in owed.values())
+
+
+# -- what is left --------------------------------------------------------------------------------------------------
+
+
+def audit(place: Place, urls: Urls, folder: Path) -> None:
+    """Write down what there is when all is at rest: dead letters, results, and what should not be there any more."""
+    ports = Ports(place, urls, None, _nothing)
+    ports.handed_over()
+    transport = flows.app.ports.transport
+    keys = sorted({key for event in journal(folder) if event.what == "attempt" for key in event.words})
+    letters = []
+    for letter in DeadLetters(transport, QUEUE).list(limit=1000):
+        name = name_of(letter.payload)
+        letters.append([*name, letter.kind, letter.reason, letter.deliveries])
+    values = ports.results.get(keys)
+    results = {key: _shown(value) for key, value in zip(keys, values, strict=True) if value is not None}
+    left = [f"{count} {what}" for what, count in _leftovers(place, urls, transport) if count]
+    if ports.schedules is not None and ports.schedules.next_at(pump.SPACE) is not None:
+        left.append("parked entries")
+    (folder / "audit.json").write_text(json.dumps({"letters": letters, "results": results, "left": left}))
+    flows.app.close()
+
+
+def _shown(value: bytes) -> list[Any]:
+    entry = decode_entry(value)
+    return [entry.state, json.loads(entry.body) if entry.body else None]
+
+
+def _leftovers(place: Place, urls: Urls, transport: Any) -> Iterator[tuple[str, int]]:
+    if transport.features.inspect:
+        size = transport.sizes([QUEUE])[0]
+        yield "ready", size.ready or 0
+        yield "in flight", size.in_flight or 0
+        yield "delayed", size.delayed or 0
+    if not place.sized:
+        yield "messages that are still delivered", len(transport.receive([QUEUE], 10, 0.3))
+    if urls.coordination.startswith("sqlite"):
+        with closing(sqlite3.connect(urls.coordination.partition("///")[2].partition("?")[0])) as connection:
+            for what, statement in _LEFT.items():
+                yield what, connection.execute(statement).fetchone()[0]
+    if urls.transport.startswith("redis"):
+        yield from _redis_keys(urls.transport)
+
+
+def _redis_keys(url: str) -> Iterator[tuple[str, int]]:
+    """Keys of leases, of what is held, of claims and slots; and any key of a fact that never expires."""
+    address, _, options = url.partition("?")
+    prefix = dict(pair.split("=") for pair in options.split("&"))["prefix"]
+    with Redis.from_url(address) as client:
+        for key in client.scan_iter(f"{prefix}:*"):
+            name = key.decode()
+            kind = name.removeprefix(f"{prefix}:").partition(":")[0]
+            if name.rpartition(":")[2] in ("leases", "held", "delayed") or kind in ("claim", "slots", "s"):
+                yield name, 1
+            elif kind in ("tally", "r") and client.ttl(key) < 0:
+                yield f"{name} for ever", 1
+
+
+# -- the fork ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def logged(folder: Path, life: int) -> Iterator[None]:
+    """Everything that is said goes to a file of its own."""
+    file = os.open(folder / f"{life:02}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    logging.basicConfig(level="INFO", format="%(relativeCreated)d %(name)s %(message)s", force=True)
+    yield
+
+
+def fork(folder: Path, life: int, seconds: float, act: Callable[[], None]) -> int:
+    """Do something in a fork that ends with it, by itself or by an alarm; returns its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 70
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        with logged(folder, life):
+            try:
+                act()
+                status = 0
+            except SystemExit as end:
+                status = int(end.code or 0)
+            except BaseException:
+                logging.getLogger("faults").exception("this process failed")
+    finally:
+        os._exit(status)
