@@ -17,7 +17,7 @@ from kernel.config import Config
 from kernel.current import application
 from kernel.dead import DeadLetters
 from kernel.errand import Errands
-from kernel.errors import ConfigError, PartialSend, PortError
+from kernel.errors import ConfigError, PartialSend, PortError, Unavailable
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.opened import Given, Opened
@@ -65,6 +65,8 @@ class Kernel:
         self._plugins = tuple(plugins)
         self._own: dict[str, Task[..., Any, Any]] = {}
         self._given = Given()
+        #: How often it was closed.
+        self._closings = 0
         # Not a native lock: under a green library the greenlet that opens the ports waits for the network meanwhile,
         # and the next one of its thread must not keep it from going on.
         self._lock = threading.Lock()
@@ -131,20 +133,30 @@ class Kernel:
     @property
     def ports(self) -> Opened:
         """The adapters, opened on first use and again in a forked child."""
-        if self._opened is None:
-            with self._lock:
-                if self._given.closed:
-                    raise ConfigError("the adapters that use() was given are closed: hand over new ones")
-                if self._opened is None:
-                    self._opened = Opened(self.config, self._given, self.clock)
-        return self._opened
+        return self._opened or self._open(self._closings)
+
+    def _open(self, closings: int) -> Opened:
+        """Open the ports, unless the application is closed more often by then: whoever closes it does not wait for
+        those who still try to open them for a send that was given up."""
+        with self._lock:
+            if self._given.closed:
+                raise ConfigError("the adapters that use() was given are closed: hand over new ones")
+            opened = self._opened
+            if opened is None and self._closings == closings:
+                self._opened = opened = Opened(self.config, self._given, self.clock)
+        if opened is None or self._closings != closings:
+            if opened is not None:
+                opened.close()
+            raise Unavailable("the application was closed meanwhile")
+        return opened
 
     def close(self) -> None:
         """Close the ports. The next call opens them again, unless they were given to `use`: those stay closed."""
-        opened, sender = self._opened, self._sender
+        self._closings += 1
+        if self._sender is not None:
+            self._sender.close()
+        opened = self._opened
         self._forget()
-        if sender is not None:
-            sender.close()
         self._given.closed = opened is not None and self._given.any()
         if opened is not None:
             opened.close()
@@ -311,15 +323,17 @@ class Kernel:
             if self._given.transport is None:  # outside of any deadline, which is about services and not about imports
                 discovery.import_transport(self.config.ports.transport)
             tasks, errands = self.config.tasks, Errands()
-            sender = Sender(self._transport, self.hooks, tasks.send_timeout, errands)
+            closings = self._closings
+
+            def find() -> Transport:
+                return (self._opened or self._open(closings)).transport
+
+            sender = Sender(find, self.hooks, tasks.send_timeout, errands)
             if tasks.outbox:
                 outbox = discovery.outbox(tasks.outbox)
-                sender.fallback = Spool(outbox, self._transport, errands, tasks.send_timeout, self.clock)
+                sender.fallback = Spool(outbox, find, errands, tasks.send_timeout, self.clock)
             self._sender = sender
         return self._sender
-
-    def _transport(self) -> Transport:
-        return self.ports.transport
 
     def within(self, transaction: object) -> Within:
         """`with app.within(session):` what is sent inside becomes part of a transaction of a database.

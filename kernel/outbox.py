@@ -143,7 +143,8 @@ class Spool:
                     self._stop.wait(outage.failed(error))
                     continue
                 outage.worked()
-                self._away = None
+                if step.total:
+                    self._away = None
                 if not step.total and not self._outbox.fill().waiting:
                     break
                 if not step.total:
