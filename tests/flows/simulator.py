@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -59,9 +59,13 @@ def call_of(task: str, args: Any, kwargs: Mapping[str, Any]) -> Call:
     return task, json.dumps([args, dict(kwargs)], sort_keys=True)
 
 
-def body_of(task: str, args: Any, kwargs: Mapping[str, Any], attempt: int, swaps: Mapping[str, Flow]) -> Any:
+def body_of(
+    task: str, args: Any, kwargs: Mapping[str, Any], attempt: int, swaps: Mapping[str, Any], generation: int = 0
+) -> Any:
     """What the tasks of the tests do; the name says it."""
     kind, _, rest = task.partition(":")
+    if kind == "sick" and generation == 0:
+        raise ValueError(f"{task} is sick")
     if kind == "bad":
         raise ValueError(f"{task} is bad")
     if kind == "ignored":
@@ -69,7 +73,8 @@ def body_of(task: str, args: Any, kwargs: Mapping[str, Any], attempt: int, swaps
     if kind == "flaky" and attempt < int(rest):
         raise Again
     if kind == "swap":
-        raise Replaced(swaps[task])
+        flow = swaps[task]
+        raise Replaced(flow() if callable(flow) else flow)
     return zlib.crc32(json.dumps(call_of(task, args, kwargs)).encode())
 
 
@@ -114,7 +119,8 @@ class Chances:
 class World:
     """All services, and the workers."""
 
-    swaps: Mapping[str, Flow]
+    #: By the name of the task, what it is replaced by, or what makes that.
+    swaps: Mapping[str, Any]
     random: Random
     chances: Chances = field(default_factory=Chances)
     bag: list[Message] = field(default_factory=list)
@@ -128,6 +134,8 @@ class World:
     retried: set[str] = field(default_factory=set)
     actors: list[tuple[Iterator[None], Message | None]] = field(default_factory=list)
     most_actors: int = 4
+    #: How many of a hundred steps let a watch go.
+    hurry: int = 0
     mishaps: int = 0
     ids: int = 0
     largest: int = 0
@@ -206,10 +214,9 @@ class World:
             if refused is not None:
                 entry = refused
         if entry is None or (entry.state == "STARTED" and entry.attempt == attempt):
-            outcome = self.run(send, attempt)
+            outcome, flow = self.run(send, attempt)
             yield
-            if outcome.state == "REPLACED":
-                flow = self.swaps[send.call.task]
+            if flow is not None:
                 yield from self.drive(lower.replacement(flow, send.id, generation, self.new_id, pack))
                 rank = (generation, MOST, MOST)
             else:
@@ -241,8 +248,8 @@ class World:
         entry: Entry = standing[2]
         return entry if entry.state in FINAL or entry.state == "REPLACED" else None
 
-    def run(self, send: Send, attempt: int) -> Entry:
-        """What one execution comes to."""
+    def run(self, send: Send, attempt: int) -> tuple[Entry, Flow | None]:
+        """What one execution comes to, and what it wants to be replaced by."""
         args, kwargs = json.loads(send.call.body)
         match send.given:
             case Value(body):
@@ -264,16 +271,16 @@ class World:
                 value = None
             else:
                 self._record(send.id, task, args, kwargs)
-                value = body_of(task, args, kwargs, attempt, self.swaps)
+                value = body_of(task, args, kwargs, attempt, self.swaps, send.generation)
         except Again:
-            return Entry("RETRY", attempt=attempt)
+            return Entry("RETRY", attempt=attempt), None
         except Ignored:
-            return Entry("IGNORED", error=Error("Ignored", f"{task} ignored"))
-        except Replaced:
-            return Entry("REPLACED", attempt=attempt)
+            return Entry("IGNORED", error=Error("Ignored", f"{task} ignored")), None
+        except Replaced as replaced:
+            return Entry("REPLACED", attempt=attempt), replaced.flow
         except ValueError as error:
-            return Entry("FAILURE", error=Error("ValueError", str(error)), attempt=attempt)
-        return Entry("SUCCESS", json.dumps(value).encode(), attempt=attempt)
+            return Entry("FAILURE", error=Error("ValueError", str(error)), attempt=attempt), None
+        return Entry("SUCCESS", json.dumps(value).encode(), attempt=attempt), None
 
     def _record(self, id: str, task: str, args: Any, kwargs: Mapping[str, Any]) -> None:
         call = call_of(task, args, kwargs)
@@ -289,11 +296,22 @@ class World:
     def start(self, actor: Iterator[None], message: Message | None = None) -> None:
         self.actors.append((actor, message))
 
-    def until_quiet(self, most: int = 200_000, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Run until nothing is left to do."""
+    def produce(self, lowered: Generator[Request, Any, lower.Handle]) -> list[lower.Handle]:
+        """Start a producer; the list has the handle when it is through."""
+        handles: list[lower.Handle] = []
+
+        def produce() -> Iterator[None]:
+            handles.append((yield from self.drive(lowered)))
+
+        self.start(produce())
+        return handles
+
+    def until_quiet(self, most: int = 200_000) -> None:
+        """Run until nothing is left to do, but for watches."""
         random, chances = self.random, self.chances
         for _ in range(most):
-            meanwhile()
+            if self.late and random.randrange(100) < self.hurry:
+                self.bag.append(self.late.pop(random.randrange(len(self.late))))
             if self.bag and (not self.actors or (len(self.actors) < self.most_actors and random.random() < 0.5)):
                 message = self.bag.pop(random.randrange(len(self.bag)))
                 self.start(self.work(message), message)

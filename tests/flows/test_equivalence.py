@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from random import Random
@@ -13,7 +14,7 @@ from flows.simulator import Again, Call, Chances, World, body_of, call_of, pack
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernel.canvas import Flow, lower
+from kernel.canvas import Flow, chain, group, lower, signature
 from kernel.canvas.evaluate import Fault, evaluate
 
 #: Random workflows for each sort of mishap; each takes about five milliseconds.
@@ -44,15 +45,12 @@ def reference(flow: Flow) -> tuple[Any, Counter[Call], set[str]]:
         return fault, calls, faults
 
 
-def simulate(flow: Flow, seed: int, chances: Chances) -> tuple[World, lower.Handle]:
+def simulate(flow: Flow, seed: int, chances: Chances, page: int = lower.PAGE) -> tuple[World, lower.Handle]:
     world = World(SWAPS, Random(seed), chances)
-    handles: list[lower.Handle] = []
-
-    def produce() -> Any:
-        handles.append((yield from world.drive(lower.lower(flow, world.new_id, pack))))
-
-    world.start(produce())
-    world.until_quiet()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lower, "PAGE", page)
+        handles = world.produce(lower.lower(flow, world.new_id, pack))
+        world.until_quiet()
     return world, handles[0]
 
 
@@ -80,7 +78,7 @@ def missing(world: World, handle: lower.Handle | None) -> list[str]:
 
 def trial(seed: int, chances: Chances) -> Flow:
     flow = random_flow(Random(seed))
-    judge(flow, *simulate(flow, seed, chances))
+    judge(flow, *simulate(flow, seed, chances, page=(lower.PAGE, 1)[seed % 2]))
     return flow
 
 
@@ -101,7 +99,37 @@ def test_the_smallest_run_that_does_not(random: Random, seed: int, chances: Chan
     judge(flow, *simulate(flow, seed, chances))
 
 
+def unrepeated(seed: int) -> None:
+    world, _ = simulate(random_flow(Random(seed)), seed, Chances())
+    assert {id for id, count in world.posted.items() if count > 1 and id not in world.retried} == set()
+
+
 def test_a_calm_run_sends_nothing_twice() -> None:
     for seed in range(EXAMPLES):
-        world, _ = simulate(random_flow(Random(seed)), seed, Chances())
-        assert {id for id, count in world.posted.items() if count > 1 and id not in world.retried} == set()
+        unrepeated(seed)
+
+
+def one_replacement(seed: int) -> None:
+    """Each run of the task chooses another group at random; the first that is recorded is the one that runs."""
+    random = Random(seed)
+    made = 0
+
+    def another() -> Flow:
+        nonlocal made
+        made += 1
+        return group(signature("ok:child", (made, at)) for at in range(random.randrange(1, 5)))
+
+    flow = chain(signature("swap:random"), signature("ok:after")).link(signature("ok:called"))
+    world = World({"swap:random": another}, random, Chances(20, 20))
+    handles = world.produce(lower.lower(flow, world.new_id, pack))
+    world.until_quiet()
+    children = [json.loads(args)[0] for task, args in world.ran.values() if task == "ok:child"]
+    assert len({first for first, _ in children}) == 1
+    assert [second for _, second in sorted(children)] == list(range(len(children)))
+    assert Counter(task for task, _ in world.ran.values())["ok:after"] == 1
+    assert missing(world, handles[0]) == []
+
+
+def test_two_runs_of_a_task_leave_one_replacement() -> None:
+    for seed in range(EXAMPLES):
+        one_replacement(seed)
