@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers setup format lint types imports docs perf clean
+.PHONY: help demo test check bench bench-peers setup format lint types imports docs fuzz perf clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ docs: $(SETUP)  ## docs/capabilities.md, from a run of the conformance suite
 	$(BIN)python -m pytest -q $(addprefix tests/conformance/test_,$(addsuffix .py,$(REPORTED))) \
 		--kernel-conformance-report=build/conformance
 	$(BIN)python -m kernel_conformance compare build/conformance --output docs/capabilities.md
+
+fuzz: $(SETUP)  ## fuzz what reads bytes of strangers (ARGS="--seconds 600"; with atheris where it is installed)
+	PYTHONPATH=tests $(BIN)python -m fuzz $(ARGS)
 
 perf: $(SETUP)  ## the tests that count calls and imports
 	$(BIN)python -m pytest tests/perf $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from typing import Any
 
 import click
@@ -29,12 +30,26 @@ class JsonOf(click.ParamType[Any]):
         if isinstance(value, self.kind):
             return value
         try:
-            read = json.loads(value)
-        except ValueError as error:
-            self.fail(f"{value!r} is not JSON: {error}", param, ctx)
+            read = json.loads(value, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            self.fail(f"{_short(value)} is not JSON: {error}", param, ctx)
         if not isinstance(read, self.kind):
-            self.fail(f"{value!r} is not a JSON {self.name}", param, ctx)
+            self.fail(f"{_short(value)} is not a JSON {self.name}", param, ctx)
         return read
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a name that is there twice has a value that nobody would ever see."""
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the name {name!r:.40} is there twice")
+    return read
+
+
+def _short(value: Any, width: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= width else f"{text[:width]}..."
 
 
 @click.command()

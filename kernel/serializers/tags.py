@@ -16,6 +16,10 @@ from kernel.errors import DecodeError, EncodeError
 
 #: Containers inside of each other; see `kernel.serializers.json_`.
 MAX_DEPTH = 100
+#: Items of a set, or keys of a mapping, that may share a hash with another one. The hashes of numbers and of tuples of
+#: them are no secret, and a set of items that all have the same one takes a time that grows with its square: a message
+#: of some MiB would hold up a worker for hours.
+MOST_COLLISIONS = 100
 
 
 class _Refused(Exception):
@@ -260,9 +264,9 @@ def _zone(key: str) -> tzinfo:
 
 _BUILDERS: dict[str, Callable[[Any], Any]] = {
     "$tuple": lambda content: tuple(_list(content)),
-    "$set": lambda content: set(_list(content)),
-    "$frozenset": lambda content: frozenset(_list(content)),
-    "$map": lambda content: {untag(key): untag(item) for key, item in _list_raw(content)},
+    "$set": lambda content: set(_spread(_list(content))),
+    "$frozenset": lambda content: frozenset(_spread(_list(content))),
+    "$map": lambda content: _map(_list_raw(content)),
     "$dict": _object,
     "$bytes": lambda content: b64decode(_text(content), validate=True),
     "$decimal": _real_decimal,
@@ -272,6 +276,19 @@ _BUILDERS: dict[str, Callable[[Any], Any]] = {
     "$datetime": _moment_of(datetime),
     "$time": _moment_of(time),
 }
+
+
+def _map(content: list[Any]) -> dict[Any, Any]:
+    pairs = [(untag(key), untag(item)) for key, item in content]
+    _spread([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _spread(items: list[Any]) -> list[Any]:
+    """The items, unless too many of them have the same hash."""
+    if len(items) > MOST_COLLISIONS and len(items) - len(set(map(hash, items))) > MOST_COLLISIONS:
+        raise ValueError("too many items with the same hash")
+    return items
 
 
 def _list_raw(content: Any) -> list[Any]:
