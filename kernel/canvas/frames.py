@@ -27,9 +27,9 @@ class Rare(msgspec.Struct, omit_defaults=True, frozen=True):
     #: Optional fields of its envelope.
     extra: dict[int, Any] = msgspec.field(default_factory=dict, name="x")
     #: Seconds from its sending, or from `eta` where that is later, to its start.
-    countdown: float = msgspec.field(default=0.0, name="c")
+    countdown: float | None = msgspec.field(default=None, name="c")
     #: Wall clock, not before.
-    eta: float = msgspec.field(default=0.0, name="e")
+    eta: float | None = msgspec.field(default=None, name="e")
     #: It takes no value from what comes before.
     immutable: bool = msgspec.field(default=False, name="i")
 

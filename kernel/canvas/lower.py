@@ -187,6 +187,7 @@ class Lowering:
             if isinstance(stage, Group) and not stage.linked and stage.members:
                 if top and not frames:
                     self.streamed, self.options = stage, _merged(options, stage.options)
+                    stage = replace(stage, members=())
                 fan = self._fan(stage, left, names, later if frames else options, end, value)
                 trail = [(fan.n, len(fan.members)), *([] if fan.body is None else [(names.end, -1)])]
                 frames.append(fan)
@@ -199,16 +200,16 @@ class Lowering:
     def _fan(
         self, group: Group, left: list[Flow], names: Names, options: Mapping[str, Any], end: bool, value: bool
     ) -> Fan:
-        """A group and what takes its results: the next of the stages that are left, where that is not a group too."""
+        """A group, and what takes its results: the next of the stages that are left, where that is not a group too.
+
+        The only one without members here is the one that is streamed.
+        """
         waited = bool(left) or value
         n = names.next(end and not waited)
         merged = _merged(options, group.options)
-        lazy = isinstance(group.members, Stream)
-        members: list[bytes] = []
-        if group is not self.streamed:
-            assert isinstance(group.members, tuple)
-            bases = numbered(names.base, n)
-            members = [encode(self.whole(each, member_id(bases, at), merged)) for at, each in enumerate(group.members)]
+        lazy = not group.members and self.streamed is not None and isinstance(self.streamed.members, Stream)
+        base = numbered(names.base, n)
+        members = [encode(self.whole(each, member_id(base, at), merged)) for at, each in enumerate(group.members)]
         if not waited:
             return Fan(n, members, None)
         later = {name: given for name, given in options.items() if name not in _START}
@@ -257,6 +258,8 @@ class Lowering:
 
     def paged(self, frames: list[Frame]) -> list[Frame]:
         """A stack of bounded size; what is beyond it is kept."""
+        if len(frames) == 1 and isinstance(frames[0], Step):
+            return frames  # by far the most members of groups
         pages: list[list[Frame]] = [[]]
         room = PAGE
         for frame in frames:

@@ -44,7 +44,10 @@ class Maker:
         self.left -= 1
         if depth == 0 or self.left <= 0 or random.randrange(4) == 0:
             return self.linked(self.leaf())
-        match random.randrange(5):
+        match random.randrange(6):
+            case 5:
+                part = self.flow(depth - 1)
+                return self.linked(random.choice([chain(part, part), group(part, part), chord([part, part], part)]))
             case 0:
                 return self.linked(chain(*self.several(depth)))
             case 1:

@@ -82,7 +82,7 @@ def pack(signature: Signature, options: Mapping[str, Any]) -> Parcel:
     """What an application makes of a signature."""
     body = json.dumps([list(signature.args), dict(signature.kwargs)], separators=(",", ":")).encode()
     extra = {1000: dict(options)} if set(options) - {"countdown"} else {}
-    rare = Rare(extra=extra, countdown=options.get("countdown", 0.0), immutable=signature.immutable)
+    rare = Rare(extra=extra, countdown=options.get("countdown"), immutable=signature.immutable)
     return Parcel(signature.task, body, "json", options.get("queue", "default"), rare)
 
 
