@@ -22,12 +22,12 @@ from faults.systems import Rig, System
 from faults.verdict import Verdict
 from kernel import Kernel
 
-#: Longest wait for the system to come to rest after the last fault, in seconds.
-REST = 90.0
+#: What has not ended is lost when no task has ended for so many seconds, and slow until then; longest wait in all.
+REST, LONGEST_REST = 30.0, 900.0
 #: After a calm a task must have ended within so many leases, on a machine that has nothing else to do.
 RECOVERY = 3.0
 #: Seconds after which an operator looks at what is not coming to rest.
-PATIENCE = 30.0
+PATIENCE = 15.0
 #: A system that is not broken yet must have run a task within so many seconds.
 START = 30.0
 PRODUCERS = 2
@@ -164,13 +164,22 @@ class Engine:
     def _rest(self) -> None:
         """Wait until every confirmed task has ended, and then for what comes twice; and add up."""
         self._recover()
-        deadline, operator_at = time.monotonic() + REST, time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and not self._is_at_rest():
-            self._look_after()
-            if time.monotonic() > operator_at:
-                operator_at = deadline
+        latest = time.monotonic() + LONGEST_REST
+        operator_at = time.monotonic() + PATIENCE
+        progress, deadline = -1.0, 0.0
+        while not self._is_at_rest():
+            now = time.monotonic()
+            if self._books.last_end != progress:
+                progress, deadline = self._books.last_end, min(latest, now + REST * min(3.0, crowding()))
+                operator_at = now + PATIENCE
+            if now >= deadline:
+                break
+            if now >= operator_at:
+                operator_at = latest
                 if mended := self._rig.operator():
                     self.verdict.mended.append(mended)
+                    progress = -1.0
+            self._look_after()
             _pause.wait(0.2)
         _pause.wait(self._rig.lease / 4)
         self._books.update(self._folder)

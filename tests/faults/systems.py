@@ -340,7 +340,7 @@ def sqs() -> Iterator[System]:
     def rig(folder: Path, seed: int) -> Rig:
         prefix = f"f{seed}-"
         proxy = Proxy(("127.0.0.1", port_of(url)))
-        inner = f"{url}&lease={SQS_LEASE:g}&wait=1&timeout=2&prefix={prefix}"
+        inner = f"{url}&lease={SQS_LEASE:g}&wait=1&timeout=4&prefix={prefix}"
         file = folder / "results.db"
         results = f"sqlite:///{file}?timeout=1"
         return Rig(
@@ -351,7 +351,7 @@ def sqs() -> Iterator[System]:
         )  # fmt: skip
 
     try:
-        yield System(rig, 60)
+        yield System(rig, 40)
     finally:
         server.close()
 
