@@ -29,7 +29,7 @@ RECOVERY = 3.0
 #: Seconds after which an operator looks at what is not coming to rest.
 PATIENCE = 15.0
 #: A system that is not broken yet must have run a task within so many seconds.
-START = 30.0
+START = 120.0
 PRODUCERS = 2
 
 _pause = Event()
