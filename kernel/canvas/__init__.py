@@ -8,6 +8,7 @@ says what a settled task causes; both ask for I/O in the terms of `effects`. `ev
 from kernel.canvas.build import chain, chord, chunks, group, signature, starmap, xmap
 from kernel.canvas.flow import Chain, Chord, Flow, Group, Signature
 from kernel.canvas.plain import from_plain, to_plain
+from kernel.canvas.stamp import StampingVisitor
 
 __all__ = [
     "Chain",
@@ -15,6 +16,7 @@ __all__ = [
     "Flow",
     "Group",
     "Signature",
+    "StampingVisitor",
     "chain",
     "chord",
     "chunks",

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from kernel.canvas.stamp import StampingVisitor, Stamps, stamped
 from kernel.errors import ConfigError
 
 #: Composites inside of each other. Every walk over a workflow is a recursion, and must end before Python's own does.
@@ -100,6 +101,19 @@ class Flow:
 
     link_error = on_error
 
+    def stamp(self: F, visitor: StampingVisitor | None = None, *, append: bool = False, **stamps: Any) -> F:
+        """The same with stamps on all tasks in it, and with those that a visitor gives."""
+        return self._stamp(visitor or StampingVisitor(), stamps, append)
+
+    def _stamp(self: F, visitor: StampingVisitor, stamps: Stamps, append: bool) -> F:
+        """Callbacks too; of composites, what is inside."""
+        called = [(each, {**stamps, **visitor.on_callback(each, **stamps)}) for each in self.callbacks]
+        told = [(each, {**stamps, **visitor.on_errback(each, **stamps)}) for each in self.errbacks]
+        callbacks = tuple(each._stamp(visitor, own, append) for each, own in called)
+        return replace(
+            self, callbacks=callbacks, errbacks=tuple(each._stamp(visitor, own, append) for each, own in told)
+        )
+
     def __or__(self, other: Flow) -> Flow:
         if not isinstance(other, Flow):
             return NotImplemented
@@ -142,6 +156,10 @@ class Signature(Flow):
         fixed = self.immutable if immutable is None else immutable
         return replace(self, immutable=fixed, options={**self.options, **options})
 
+    def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Signature:
+        own = {**stamps, **visitor.on_signature(self, **stamps)}
+        return Flow._stamp(replace(self, options=stamped(self.options, own, append)), visitor, stamps, append)
+
     def __repr__(self) -> str:
         text = f"{self.task}({_listed(self.args, self.kwargs)})"
         return text + (".set(immutable=True)" if self.immutable else "") + self._marks()
@@ -168,6 +186,12 @@ class Chain(Flow):
         """The same with more arguments for its first step, and with options."""
         first = tuple(step.clone(args, kwargs) for step in self.steps[:1])
         return replace(self, steps=(*first, *self.steps[1:]), options={**self.options, **options})
+
+    def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Chain:
+        below = {**stamps, **visitor.on_chain_start(self, **stamps)}
+        steps = tuple(step._stamp(visitor, below, append) for step in self.steps)
+        visitor.on_chain_end(self, **stamps)
+        return Flow._stamp(replace(self, steps=steps), visitor, stamps, append)
 
     def __repr__(self) -> str:
         return _marked(" | ".join(map(repr, self.steps)) or "chain()", self)
@@ -205,11 +229,20 @@ class Group(Flow):
     def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Group:
         """The same with more arguments for each member, and with options."""
         given = tuple(args)
-        members: tuple[Flow, ...] | Stream = self.members
-        if given or kwargs:
-            more = lambda member: member.clone(given, kwargs)  # noqa: E731
-            members = Stream(members, more) if isinstance(members, Stream) else tuple(map(more, members))
-        return replace(self, members=members, options={**self.options, **options})
+        group = self._each(lambda member: member.clone(given, kwargs)) if given or kwargs else self
+        return replace(group, options={**self.options, **options})
+
+    def _each(self, change: Callable[[Flow], Flow]) -> Group:
+        """Every member changed; those of a generator when they are made."""
+        members = self.members
+        changed = Stream(members, change) if isinstance(members, Stream) else tuple(map(change, members))
+        return replace(self, members=changed)
+
+    def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Group:
+        below = {**stamps, **visitor.on_group_start(self, **stamps)}
+        group = self._each(lambda member: member._stamp(visitor, below, append))
+        visitor.on_group_end(self, **stamps)
+        return Flow._stamp(group, visitor, stamps, append)
 
     def __repr__(self) -> str:
         text = "..." if isinstance(self.members, Stream) else _listed(self.members, {})
@@ -237,6 +270,12 @@ class Chord(Flow):
     def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Chord:
         """The same with more arguments for each member of its header, and with options."""
         return replace(self, header=self.header.clone(args, kwargs), options={**self.options, **options})
+
+    def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Chord:
+        header = self.header._stamp(visitor, {**stamps, **visitor.on_chord_header_start(self, **stamps)}, append)
+        visitor.on_chord_header_end(self, **stamps)
+        body = self.body._stamp(visitor, {**stamps, **visitor.on_chord_body(self, **stamps)}, append)
+        return Flow._stamp(replace(self, header=header, body=body), visitor, stamps, append)
 
     def __repr__(self) -> str:
         return _marked(f"{self.header!r} | {self.body!r}", self)

@@ -159,7 +159,7 @@ def decode_join(data: bytes) -> Join:
 def _decoded(kind: Any, data: bytes) -> Any:
     try:
         return _DECODERS[kind].decode(data)
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DecodeError(f"damaged workflow: {error}") from None
 
 

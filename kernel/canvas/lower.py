@@ -125,10 +125,12 @@ class Names:
 class Lowering:
     """One workflow on its way from values to frames."""
 
-    def __init__(self, new_id: Callable[[], str], pack: Pack, deadline: float) -> None:
+    def __init__(self, new_id: Callable[[], str], pack: Pack, deadline: float, still: bool = False) -> None:
+        """`still`: to look at, so nothing is paged, nothing streamed, and no generator consumed."""
         self._new_id = new_id
         self._pack = pack
         self._deadline = deadline
+        self._still = still
         #: Pages that have to be in the store before the next message is sent.
         self.kept: list[Kept] = []
         #: The group that comes first, whose members are made while they are sent, and their options.
@@ -183,9 +185,9 @@ class Lowering:
         later = {name: given for name, given in options.items() if name not in _START}
         left = list(reversed(stages)) or [Signature(COLLECT)]
         while left:
-            stage = _listed(left.pop(), lazy=top and not frames)
+            stage = self._listed(left.pop(), lazy=top and not frames)
             if isinstance(stage, Group) and not stage.linked and stage.members:
-                if top and not frames:
+                if top and not frames and not self._still:
                     self.streamed, self.options = stage, _merged(options, stage.options)
                     stage = replace(stage, members=())
                 fan = self._fan(stage, left, names, later if frames else options, end, value)
@@ -221,6 +223,14 @@ class Lowering:
             seconds += merged.get("countdown", 0.0)
             late = self._pack(Signature(DEADLINE, immutable=True), {"countdown": seconds})
         return Fan(n, members, encode(body), late)
+
+    def _listed(self, stage: Flow, lazy: bool) -> Flow:
+        """A group of a generator that cannot be consumed while it is sent, as one of a list."""
+        if not isinstance(stage, Group) or not isinstance(stage.members, Stream) or (lazy and not self._still):
+            return stage
+        if self._still:
+            raise ConfigError("a group of a generator is used up by looking at it: give it a list")
+        return replace(stage, members=tuple(stage.members))
 
     def _body(self, flow: Flow | None, names: Names, options: Mapping[str, Any], end: bool) -> list[Frame]:
         """What a join ends in: a step, and what is in the way of its callbacks."""
@@ -258,8 +268,8 @@ class Lowering:
 
     def paged(self, frames: list[Frame]) -> list[Frame]:
         """A stack of bounded size; what is beyond it is kept."""
-        if len(frames) == 1 and isinstance(frames[0], Step):
-            return frames  # by far the most members of groups
+        if self._still or (len(frames) == 1 and isinstance(frames[0], Step)):
+            return frames  # the latter are by far the most members of groups
         pages: list[list[Frame]] = [[]]
         room = PAGE
         for frame in frames:
@@ -298,11 +308,12 @@ def _streaming(work: Lowering, spot: Spot) -> Generator[Request, Any, int]:
     made = 0
     while batch := list(islice(members, BATCH)):
         made += len(batch)
-        stacks = [(index, work.whole(flow, member_id(group, index), work.options)) for index, flow in batch]
+        bases = [(index, member_id(group, index), flow) for index, flow in batch]
+        stacks = [(index, base, work.whole(flow, base, work.options)) for index, base, flow in bases]
         yield from work.keep()
         sends: list[Send] = []
-        for index, stack in stacks:
-            yield from flowing(spot.at(member_id(group, index), stack, Place(group, join, index, size)), None, sends)
+        for index, base, stack in stacks:
+            yield from flowing(spot.at(base, stack, Place(group, join, index, size)), None, sends)
         yield Post(sends)
     if join and size < 0:
         yield Keep([Kept(seal_key(join), str(made).encode(), spot.generation)])
@@ -346,13 +357,6 @@ def _merged(outer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def _bare(group: Group) -> Group:
     """A group without its callbacks."""
     return replace(group, callbacks=(), errbacks=())
-
-
-def _listed(stage: Flow, lazy: bool) -> Flow:
-    """A group of a generator that cannot be consumed while it is sent, as one of a list."""
-    if isinstance(stage, Group) and isinstance(stage.members, Stream) and not (lazy and not stage.linked):
-        return replace(stage, members=tuple(stage.members))
-    return stage
 
 
 def _something(stage: Flow) -> Flow:

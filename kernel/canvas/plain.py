@@ -3,7 +3,8 @@
     {"task": "add", "args": [1], "kwargs": {...}, "immutable": true, ...}
     {"chain": [...], ...}    {"group": [...], ...}    {"chord": [...], "body": {...}, ...}
 
-with `options`, `link` and `link_error` in any of them; what is empty is left out. The plain form has exactly one
+with `options`, `link` and `link_error` in any of them; what is empty is left out. In place of the list of a chord there
+is a group where that has options or callbacks of its own. The plain form has exactly one
 object for each part, and is JSON wherever the arguments are. Reading is total: any value whatsoever ends as a
 workflow or as `DecodeError`, also one that contains itself.
 """
@@ -35,10 +36,8 @@ def to_plain(flow: Flow) -> Plain:
             plain = {"task": task, "args": list(args), "kwargs": dict(kwargs), "immutable": immutable}
         case Chain(steps=steps):
             plain = {"chain": [to_plain(step) for step in steps]}
-        case Chord(header=header, body=body) if header.plain:
-            plain = {"chord": _members(header), "body": to_plain(body)}
-        case Chord(header=header, body=body):  # a header with options of its own
-            plain = {"chain": [to_plain(header), to_plain(body)]}
+        case Chord(header=header, body=body):
+            plain = {"chord": _members(header) if header.plain else to_plain(header), "body": to_plain(body)}
         case Group():
             plain = {"group": _members(flow)}
         case _:
@@ -99,16 +98,12 @@ class _Reader:
                 immutable = self._of(plain, "immutable", bool, False)
                 return Signature(self._of(plain, "task", str, ""), tuple(args), kwargs, immutable=immutable, **marks)
             case "chain":
-                return self._chain(self._flows(plain, "chain", below), marks)
+                return Chain(self._flows(plain, "chain", below), **marks)
             case "group":
                 return Group(self._flows(plain, "group", below), **marks)
-        body = self.flow(plain.get("body"), below)
-        return Chord(Group(self._flows(plain, "chord", below)), body, **marks)
-
-    def _chain(self, steps: tuple[Flow, ...], marks: dict[str, Any]) -> Flow:
-        if len(steps) == 2 and isinstance(steps[0], Group):
-            return Chord(steps[0], steps[1], **marks)
-        return Chain(steps, **marks)
+        header = plain["chord"]
+        members = self.flow({"group": header} if type(header) is list else header, below)
+        return Chord(members, self.flow(plain.get("body"), below), **marks)  # type: ignore[arg-type]  # it looks itself
 
     def _flows(self, plain: Plain, key: str, depth: int) -> tuple[Flow, ...]:
         return tuple(self.flow(item, depth) for item in self._list(plain, key))
