@@ -135,8 +135,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     requeued: bool = False
     #: Traits that a system must have.
     needs: frozenset[str] = frozenset()
-    #: What the producer does in place of sending calls of the task.
-    sends: Literal["calls", "bytes"] = "calls"
+    #: How much longer the first body takes, in seconds.
+    first: float = 0.0
+    #: What the producer sends: calls, bytes that are none, or calls to a queue that somebody deletes just before.
+    sends: Literal["calls", "bytes", "into the void"] = "calls"
 
 
 _ALL: Final = (
@@ -146,14 +148,16 @@ _ALL: Final = (
     Scenario(name="retry", task="again", count=2),
     Scenario(name="quiet retry", task="quietly again", count=2, keeps=False),
     Scenario(name="dead", task="failing", count=2, fate="dead", reason="no retry left"),
-    Scenario(name="delayed", task="plain", count=2, countdown=0.3),
+    Scenario(name="delayed", task="plain", count=2, countdown=1.2),
     Scenario(name="poison", task="poison", count=1, fate="dead", reason="started", starts=1 + DELIVERIES),
     Scenario(name="long", task="plain", count=1, leases=0.7, least=0.2),
-    Scenario(name="back", task="back", count=2, starts=2),
+    Scenario(name="back", task="back", count=1, starts=2, least=0.3),
     Scenario(name="early ack", task="early", count=2, fate="once"),
     Scenario(name="unreadable", task="plain", count=2, sends="bytes", fate="dead", kind="unprocessable", keeps=False),
     Scenario(name="requeued", task="failing", count=2, requeued=True),
     Scenario(name="two workers", task="plain", count=2, leases=1.6, least=0.5, workers=2),
+    Scenario(name="long and short", task="plain", count=2, first=0.7, pool="threads", slots=2),
+    Scenario(name="vanished", task="plain", count=2, sends="into the void", needs=frozenset({"amqp"})),
     Scenario(name="handed on", task="quiet", count=1, least=3.5, keeps=False, needs=frozenset({"handed"})),
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {scenario.name: scenario for scenario in _ALL}

@@ -92,7 +92,7 @@ def rabbitmq() -> Iterator[Place]:
     """Quorum queues, with results and coordination in a file of each case. A lost connection gives everything back."""
     server, address = rabbitmq_server()
     url = address + "?heartbeat=1&consumer_timeout=3&prefix={tag}."
-    traits = frozenset({"steps", "native", "handed"})
+    traits = frozenset({"steps", "native", "handed", "amqp"})
     file = _file("results.db")
     try:
         yield Place(

@@ -14,8 +14,10 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from redis import Redis
+from services.rabbitmq import remove
 
 from faults import flows
 from faults.places import Place, Urls
@@ -85,7 +87,8 @@ class Ports:
 
 def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -> None:
     """Send the calls of a scenario in one batch, and say what the caller was told."""
-    Ports(place, urls, process, _nothing).handed_over()
+    ports = Ports(place, urls, process, _nothing)
+    ports.handed_over()
     keys = [f"{process.life}-{index}" for index in range(scenario.count)]
     process.note("attempt", *keys)
     told: dict[str, list[str]] = {"confirmed": list(keys), "refused": [], "unknown": []}
@@ -93,7 +96,11 @@ def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process
         if scenario.sends == "bytes":
             flows.app.post([Outgoing(QUEUE, b"\xff" + key.encode()) for key in keys])
         else:
-            flows.app.send_many(scenario.task, [_call(place, scenario, key) for key in keys])
+            if scenario.sends == "into the void":
+                ports.transport.declare([QUEUE])
+                remove(urls.transport, [_options(urls.transport)["prefix"] + QUEUE])
+            calls = [_call(place, scenario, key, index) for index, key in enumerate(keys)]
+            flows.app.send_many(scenario.task, calls)
     except PartialSend as partial:
         for index, error in partial.errors.items():
             told["refused" if error.sent == "no" else "unknown"].append(keys[index])
@@ -107,8 +114,8 @@ def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process
     flows.app.close()
 
 
-def _call(place: Place, scenario: flows.Scenario, key: str) -> Call:
-    seconds = max(scenario.least, scenario.leases * place.lease)
+def _call(place: Place, scenario: flows.Scenario, key: str, index: int) -> Call:
+    seconds = max(scenario.least, scenario.leases * place.lease) + (0.0 if index else scenario.first)
     due_at = time.time() + scenario.countdown if scenario.countdown else 0.0
     options: Any = {"task_id": key}
     if due_at:
@@ -153,6 +160,10 @@ def operate(place: Place, urls: Urls, scenario: flows.Scenario, process: Process
             pass  # an operator would try again too
         time.sleep(0.05)
     flows.app.close()
+
+
+def _options(url: str) -> dict[str, str]:
+    return dict(parse_qsl(url.partition("?")[2]))
 
 
 def _is_letter(event: Event) -> bool:
@@ -231,9 +242,8 @@ def _leftovers(place: Place, urls: Urls, transport: Any) -> Iterator[tuple[str, 
 
 def _redis_keys(url: str) -> Iterator[tuple[str, int]]:
     """Keys of leases, of what is held, of claims and slots; and any key of a fact that never expires."""
-    address, _, options = url.partition("?")
-    prefix = dict(pair.split("=") for pair in options.split("&"))["prefix"]
-    with Redis.from_url(address) as client:
+    prefix = _options(url)["prefix"]
+    with Redis.from_url(url.partition("?")[0]) as client:
         for key in client.scan_iter(f"{prefix}:*"):
             name = key.decode()
             kind = name.removeprefix(f"{prefix}:").partition(":")[0]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from faults import flows, mutants, roles
+from faults import mutant_adapters, mutant_core, roles
 from faults.flows import SCENARIOS, Scenario
 from faults.places import Place
 from faults.points import Event, Fault, Process, Role, journal
@@ -25,6 +25,8 @@ from faults.points import Event, Fault, Process, Role, journal
 #: stuck one. A mutant that is expected to be stuck has less patience.
 MOST_LIVES: Final = 14
 PATIENCE: Final = 60.0
+#: Seconds for which the successor of a frozen process has run when that goes on.
+WATCHED: Final = 0.1
 #: The auditor's number.
 AUDITOR: Final = 99
 
@@ -114,7 +116,7 @@ class _Stage:
         fault = self._case.faults[number] if number >= 0 else None
 
         def live() -> None:
-            mutants.apply(self._case.mutant)
+            _break(self._case.mutant)
             process = Process(self._folder, life, role, fault, number)
             act(self._place, self._urls, self._scenario, process)
             process.note("exit")
@@ -173,7 +175,8 @@ class _Stage:
         """Whether what a frozen process held has begun to run elsewhere."""
         events = journal(self._folder)
         frozen_at = max(event.at for event in events if event.what == "fault")
-        return any(event.what == "begun" and event.at > frozen_at and event.words[3] != 0 for event in events)
+        latest = time.time() - WATCHED
+        return any(e.what == "begun" and frozen_at < e.at < latest and e.words[3] != 0 for e in events)
 
     def _said(self, life: int) -> str:
         """The last line of what a process wrote."""
@@ -182,6 +185,13 @@ class _Stage:
         except OSError:
             return ""
         return next((line[-300:] for line in reversed(lines) if line.strip()), "")
+
+
+def _break(mutant: str) -> None:
+    """Become a mutant, the function of this name; "" for none."""
+    if mutant:
+        name = mutant.replace(" ", "_")
+        (getattr(mutant_core, name, None) or getattr(mutant_adapters, name))()
 
 
 def audited(folder: Path) -> dict[str, Any]:
@@ -196,6 +206,3 @@ def points_of(events: list[Event], life: int = 0) -> list[tuple[Role, str, int]]
     """The points that were reached, each with its hit; with `life`, by processes from that number on."""
     found = [tuple(event.words) for event in events if event.what == "point" and event.life >= life]
     return list(dict.fromkeys(found))
-
-
-__all__ = ["Case", "Course", "audited", "flows", "points_of", "run"]
