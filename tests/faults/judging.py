@@ -72,10 +72,10 @@ class Books:
             # It may hold the lock for writing, and then nobody else can renew a lease.
             for life in {event.life for event in self.events} - {fault.life}:
                 others = [event for event in self.events if event.life == life and event.at <= fault.at]
-                self.touched.update(_left(others, _name, ("received",), ("settled", "released", "lost")))
+                self.touched.update(_held(others))
         before = [event for event in self.events if event.life == fault.life and event.at <= fault.at]
         if mode in ("kill", "freeze", "quit", "poison"):
-            hand = _left(before, _name, ("received",), ("settled", "released", "lost"))
+            hand = _held(before)
             # A task whose message was handed on runs without one of its own, until it is known that it was settled.
             ends = ("known",) if "handed" in self.scenario.needs else ("ended", "failed")
             hand |= _left(before, _name_of_body, ("begun",), ends)
@@ -113,6 +113,17 @@ class Books:
         """How many dead letters there may be of a task that has one."""
         faults = sum(count for name, count in self.touched.items() if name[0] == key)
         return 1 + self.copies[key] + (faults if "steps" in self.place.traits else 0)
+
+
+def _held(events: Iterable[Event]) -> set[Name]:
+    """Messages that were received and not settled; by delivery, because one may be here twice in a row."""
+    left: dict[int, Name] = {}
+    for event in events:
+        if event.what == "received":
+            left[event.words[-1]] = _name(event)
+        elif event.what in ("settled", "released", "lost"):
+            left.pop(event.words[-1], None)
+    return set(left.values())
 
 
 def _left(

@@ -257,7 +257,7 @@ def arm_transport(process: Process, transport: Any, idle: Callable[[], None]) ->
             gone = {id(delivery) for delivery in lost}
             for delivery in batch:
                 word = "lost" if id(delivery) in gone else what
-                process.note(word, delivery.queue, *name_of(delivery.payload))
+                process.note(word, delivery.queue, *name_of(delivery.payload), id(delivery))
 
         return tell
 
@@ -274,7 +274,7 @@ def arm_transport(process: Process, transport: Any, idle: Callable[[], None]) ->
     def armed_receive(queues: Sequence[str], limit: int, timeout: float) -> list[Delivery]:
         found: list[Delivery] = receive(queues, limit, timeout)
         for delivery in found:
-            process.note("received", delivery.queue, *name_of(delivery.payload), delivery.redelivered)
+            process.note("received", delivery.queue, *name_of(delivery.payload), delivery.redelivered, id(delivery))
         if found:
             process.reach("received")
         else:

@@ -39,9 +39,9 @@ def said(*lines: tuple[Any, ...]) -> list[Event]:
     return [Event(float(at), line[0], line[1], tuple(line[2:])) for at, line in enumerate(lines)]
 
 
-SENT = [(1, "attempt", "k"), (1, "confirmed", "k"), (2, "received", "default", "k", 0, 0, 0)]
+SENT = [(1, "attempt", "k"), (1, "confirmed", "k"), (2, "received", "default", "k", 0, 0, 0, 7)]
 RUN = [(2, "begun", "k", 0, 0, 0), (2, "ended", "k", 0, 0)]
-PUT = [(2, "put", "k", 0, 0, 0, "SUCCESS", True, True, 5.0), (2, "settled", "default", "k", 0, 0)]
+PUT = [(2, "put", "k", 0, 0, 0, "SUCCESS", True, True, 5.0), (2, "settled", "default", "k", 0, 0, 7)]
 RESULT = {"k": ["SUCCESS", ["k", 2]]}
 
 
@@ -65,7 +65,7 @@ def test_a_case_that_is_right_has_no_findings() -> None:
         ([*SENT, *RUN, *PUT], {"k": ["FAILURE", None]}, ["state"]),
         ([*SENT, *RUN, *PUT], {"k": ["SUCCESS", ["k", 7]]}, ["state"]),
         ([*SENT, *RUN, (2, "early", "k", 0, 0), *PUT], None, ["early"]),
-        ([*SENT[:2], (2, "received", "default", "k", 0, 0, 1), *RUN, *PUT], None, ["redelivered"]),
+        ([*SENT[:2], (2, "received", "default", "k", 0, 0, 1, 8), *RUN, *PUT], None, ["redelivered"]),
         ([*SENT, RUN[0], *[(3, *event[1:]) for event in RUN], RUN[1], *PUT], None, ["duplicates", "overlap"]),
     ],
 )  # fmt: skip
@@ -74,8 +74,8 @@ def test_what_is_wrong_is_found_by_its_check(lines: Any, results: Any, found: li
 
 
 def test_a_kill_allows_one_more_run_of_what_was_in_hand() -> None:
-    killed = [(2, "fault", "kill", "body done"), *[(3, "received", "default", "k", 0, 0, 1)]]
-    again = [(3, "begun", "k", 0, 0, 1), (3, "ended", "k", 0, 0), (3, "settled", "default", "k", 0, 0)]
+    killed = [(2, "fault", "kill", "body done"), *[(3, "received", "default", "k", 0, 0, 1, 8)]]
+    again = [(3, "begun", "k", 0, 0, 1), (3, "ended", "k", 0, 0), (3, "settled", "default", "k", 0, 0, 7)]
     assert checks([*SENT, *RUN, *killed, *again]) == []
     assert checks([*SENT, *RUN, *killed, *again, *again]) == ["duplicates"]
 
