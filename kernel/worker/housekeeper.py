@@ -116,6 +116,7 @@ class Housekeeper:
     def tick(self) -> None:
         """One look at everything."""
         now = self._clock.monotonic()
+        kill_at = self._seat.kill_at
         active = list(self._runner.active)
         self._unblock(active, now)
         if self._hurry is not None:
@@ -124,7 +125,7 @@ class Housekeeper:
             self._hand.renew()
             self._renew_at = now + self._hand.lease / 6
         self._handover.look(now)
-        self._keep_limits(active, now)
+        self._keep_limits(active, kill_at, now)
         if self._outlet.held:
             self._outlet.flush()
         if now >= self._health_at:
@@ -148,7 +149,15 @@ class Housekeeper:
 
     # -- limits --------------------------------------------------------------------------------------------
 
-    def _keep_limits(self, active: list[Job], now: float) -> None:
+    def expect(self, job: Job) -> None:
+        """A job with a hard limit starts. Noted by the thread that runs it: from its first instruction on it may keep
+        every other thread, this one too, from running at all."""
+        kill_at = job.started_at + job.hard_limit + SUPERVISOR_MARGIN + RECORD_FOR
+        if not 0.0 < self._seat.kill_at <= kill_at:
+            self._seat.kill_at = kill_at
+
+    def _keep_limits(self, active: list[Job], seen: float, now: float) -> None:
+        """`seen`: the time to kill before `active` was looked at. If it has changed, a job started meanwhile."""
         kill_at = 0.0
         for job in active:
             if job.soft_limit and job not in self._warned and now - job.started_at >= job.soft_limit:
@@ -160,7 +169,8 @@ class Housekeeper:
                 kill_at = min(kill_at or until, until)
                 if now >= until:
                     self._overrun(job, now)
-        self._seat.kill_at = kill_at + SUPERVISOR_MARGIN + RECORD_FOR if kill_at else 0.0
+        if self._seat.kill_at == seen:
+            self._seat.kill_at = kill_at + SUPERVISOR_MARGIN + RECORD_FOR if kill_at else 0.0
         if self._warned:
             self._warned.intersection_update(active)
 

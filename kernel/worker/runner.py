@@ -55,6 +55,8 @@ class Runner:
         self._mark_started = mark_started
         self._retry_hook = retry_hook
         self._chance = Random().random
+        #: Told of a job with a hard limit just before it starts; the worker wires it.
+        self.limited: Callable[[Job], None] = lambda job: None
         #: Jobs whose body runs now.
         self.active: set[Job] = set()
 
@@ -63,7 +65,7 @@ class Runner:
         plan = job.plan
         job.started_at = self._monotonic()
         expired = job.lost or job.started_at > job.held_until
-        if (expired or job.early or plan.track_started) and not self._may_start(job, expired):
+        if (expired or job.early or job.hard_limit or plan.track_started) and not self._may_start(job, expired):
             return
         running.set(job)
         self.active.add(job)  # after its start is set: to the housekeeper a running job without one is an overrun one
@@ -96,7 +98,7 @@ class Runner:
         plan = job.plan
         job.started_at = self._monotonic()
         expired = job.lost or job.started_at > job.held_until
-        if (expired or job.early or plan.track_started) and not self._may_start(job, expired):
+        if (expired or job.early or job.hard_limit or plan.track_started) and not self._may_start(job, expired):
             return
         running.set(job)
         self.active.add(job)  # after its start is set: to the housekeeper a running job without one is an overrun one
@@ -126,6 +128,8 @@ class Runner:
         elif job.plan.track_started and not self._mark_started(job):
             pass  # another record stands: the outlet goes by that
         else:
+            if job.hard_limit:
+                self.limited(job)
             return True
         job.started_at = 0.0
         self._done(job)

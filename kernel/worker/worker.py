@@ -89,6 +89,7 @@ class Worker:
             hurry=self._hurry if self.pool.features.inline else None,
         )  # fmt: skip
         self.intake.nudge = self.housekeeper.nudge
+        self.runner.limited = self.housekeeper.expect
 
     def _admit(self) -> Admit:
         return Admit(

@@ -99,6 +99,28 @@ def test_solo_ends_an_overrun_with_its_process_and_goes_on(
     assert len(starts(ledger, "overrun")) == 1
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_task_that_never_gives_the_interpreter_back_is_killed_from_outside(
+    start_worker: StartWorker, sender: Kernel, ledger: Path, pool: str
+) -> None:
+    """Not a thread of its process can look at the time, so that nobody records its end; it is stopped as poison."""
+    run = start_worker("--pool", pool)
+    sender.send_task("noop").get(timeout=LONG)
+    poison = sender.send_task("seize", [str(ledger)])
+    eventually(lambda: bool(starts(ledger, "seize")), LONG)
+    run.expect("killed for overrun", timeout=LONG)
+    assert time.monotonic() - starts(ledger, "seize")[0][1] < 1.0 + 8.0 + 3.0
+    with pytest.raises(TaskFailed, match="WorkerLost"):
+        poison.get(timeout=2 * LONG)
+    eventually(lambda: settled(sender), LONG)
+    assert sender.send_task("noop").get(timeout=LONG), "the worker goes on"
+    (letter,) = sender.dead().list()
+    assert (letter.task, letter.kind, letter.deliveries) == ("seize", "failed", 3)
+    assert "started 2 times and never seen to its end" in letter.reason
+    assert "WorkerLost" in letter.error
+    assert len(starts(ledger, "seize")) == 2
+
+
 # -- zombies -------------------------------------------------------------------------------------------------
 
 

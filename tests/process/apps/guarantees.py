@@ -109,6 +109,13 @@ async def aoverrun(ledger: str) -> None:
     await asyncio.sleep(60)
 
 
+@app.task(name="seize", time_limit=1.0, max_deliveries=1)
+def seize(ledger: str) -> None:
+    """Computes in C, and no other thread of its process ever runs again."""
+    write(ledger, "seize")
+    sum(range(10**12))
+
+
 @app.task(name="spin")
 def spin(ledger: str, seconds: float) -> str:
     """Computes in Python and never yields."""
