@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers setup format lint types imports docs fuzz perf clean
+.PHONY: help demo test check bench bench-peers setup format lint types imports docs fuzz perf prove soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -59,6 +59,14 @@ docs: $(SETUP)  ## docs/capabilities.md, from a run of the conformance suite
 	$(BIN)python -m pytest -q $(addprefix tests/conformance/test_,$(addsuffix .py,$(REPORTED))) \
 		--kernel-conformance-report=build/conformance
 	$(BIN)python -m kernel_conformance compare build/conformance --output docs/capabilities.md
+
+prove: $(SETUP)  ## try to lose a task: crash points, random faults, models, mutants (an hour; ARGS=--quick: minutes)
+	.ci/services
+	PYTHONPATH=tests $(BIN)python -m faults $(ARGS)
+
+soak: $(SETUP)  ## half an hour of mixed load, in which nothing may grow (ARGS="--minutes 5 --on sqlite")
+	.ci/services
+	PYTHONPATH=tests $(BIN)python -m faults.soak $(ARGS)
 
 fuzz: $(SETUP)  ## fuzz what reads bytes of strangers (ARGS="--seconds 600"; with atheris where it is installed)
 	PYTHONPATH=tests $(BIN)python -m fuzz $(ARGS)

@@ -158,6 +158,29 @@ class Soak:
         return found
 
 
+#: What the columns of a row are.
+COLUMNS = ("process", "MiB at first", "MiB at last", "MiB an hour", "descriptors", "threads")
+
+
+def soaked(name: str, minutes: float, rate: float, pool: str) -> tuple[list[list[str]], list[str], int]:
+    """A row for each process, what is wrong, and how many tasks were sent."""
+    folder = Path(tempfile.mkdtemp(prefix="kernel-soak-"))
+    with SYSTEMS[name]() as system:
+        soak = Soak(folder, system.rig(folder, 1), pool)
+        soak.run(minutes * 60, rate)
+    rows = []
+    for process, samples in soak.samples.items():
+        found = growth(samples)
+        changed = ["{} to {}".format(*pair) for pair in (found.descriptors, found.threads)]
+        rows.append([process, f"{found.first:.1f}", f"{found.last:.1f}", f"{found.per_hour:+.2f}", *changed])
+    troubles = soak.troubles()
+    if troubles:
+        troubles.append(f"ledgers in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return rows, troubles, len(soak.books.attempted)
+
+
 @click.command()
 @click.option("--on", "name", default="redis", show_default=True, type=click.Choice(list(SYSTEMS)))
 @click.option("--minutes", default=30.0, show_default=True)
@@ -165,21 +188,13 @@ class Soak:
 @click.option("--pool", default="solo", show_default=True)
 def main(name: str, minutes: float, rate: float, pool: str) -> None:
     """Run a mixed load, and fail when a worker process or the supervisor grows: memory, descriptors, threads."""
-    folder = Path(tempfile.mkdtemp(prefix="kernel-soak-"))
-    with SYSTEMS[name]() as system:
-        soak = Soak(folder, system.rig(folder, 1), pool)
-        soak.run(minutes * 60, rate)
-    table = Table(title=f"{name}, {pool}, {minutes:g} minutes, {len(soak.books.attempted)} tasks, {rate:g} a second")
-    for column in ("process", "MiB at first", "MiB at last", "MiB an hour", "descriptors", "threads"):
-        table.add_column(column, justify="left" if column == "process" else "right")
-    for process, samples in soak.samples.items():
-        found = growth(samples)
-        changed = ["{} to {}".format(*pair) for pair in (found.descriptors, found.threads)]
-        table.add_row(process, f"{found.first:.1f}", f"{found.last:.1f}", f"{found.per_hour:+.2f}", *changed)
+    rows, troubles, tasks = soaked(name, minutes, rate, pool)
+    table = Table(*COLUMNS, title=f"{name}, {pool}, {minutes:g} minutes, {tasks} tasks, {rate:g} a second")
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
-    if troubles := soak.troubles():
-        raise click.ClickException("\n".join([*troubles, f"ledgers in {folder}"]))
-    shutil.rmtree(folder, ignore_errors=True)
+    if troubles:
+        raise click.ClickException("\n".join(troubles))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,242 @@
+"""`python -m faults`: all engines and the mutants, one after the other; what comes of each becomes a chapter of a page.
+
+A chapter is kept as JSON below `build/prove`, so that one of them can be told anew without the hours of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from faults import campaign, crashes, explore, mutants, soak
+from faults.crew import ROOT
+from faults.places import PLACES
+from faults.verdict import Verdict
+
+PAGE = ROOT / "docs" / "reliability.md"
+KEPT = ROOT / "build" / "prove"
+BEGIN, END = "<!-- prove:begin -->", "<!-- prove:end -->"
+
+console = Console()
+
+
+@dataclass
+class Chapter:
+    """What came of one engine."""
+
+    title: str
+    command: str
+    columns: Sequence[str]
+    rows: list[list[str]]
+    #: Sentences below the table.
+    notes: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    at: str = ""
+    machine: str = ""
+
+    def table(self) -> Table:
+        """For the terminal."""
+        shown = Table(*self.columns, title=self.title)
+        for row in self.rows:
+            shown.add_row(*row)
+        return shown
+
+    def markdown(self) -> str:
+        """For the page."""
+        lines = [
+            f"### {self.title}",
+            "",
+            f"`{self.command}` in `tests/`; {self.at}, {self.seconds / 60:.0f} minutes on",
+        ]
+        lines[-1] += f" {self.machine}."
+        lines += ["", f"| {' | '.join(self.columns)} |", f"|{'---|' * len(self.columns)}"]
+        lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in self.rows]
+        lines += [line for note in self.notes for line in ("", note)]
+        lines += ["", f"**{len(self.troubles)} troubles.**" if self.troubles else "Nothing was wrong."]
+        return "\n".join([*lines, ""])
+
+
+# -- the chapters --------------------------------------------------------------------------------------------------
+
+
+def _crashes(quick: bool, seed: int) -> Chapter:
+    pairs: crashes.Pairs = "none" if quick else "all"
+    verdicts = []
+    for name in ["sqlite"] if quick else PLACES:
+        with PLACES[name]() as place:
+            verdicts.append(crashes.Engine(place).run(pairs, others=not quick))
+        console.print(f"{name}: {verdicts[-1].cases} cases, {verdicts[-1].trouble() or 'nothing wrong'}")
+    columns = (
+        "points", "cases", "pairs", "tasks", "kills", "others", "lost", "phantoms", "duplicates", "stuck", "missed",
+    )  # fmt: skip
+    return Chapter(
+        "Engine 1: crash points",
+        f"python -m faults.crashes --pairs {pairs}",
+        ("system", *columns),
+        [[verdict.system, *(f"{getattr(verdict, name):,}" for name in columns)] for verdict in verdicts],
+        [
+            "*others*: processes frozen and woken, calls refused, done and reported as failed. *bare* is a transport "
+            "without native delay and without a common commit, *duplicates* are executions beyond the first, each of "
+            "them accounted for by a fault. *missed*: cases whose fault did not come to pass in three tries."
+        ],
+        [trouble for verdict in verdicts for trouble in verdict.troubles],
+    )
+
+
+def _campaign(quick: bool, seed: int) -> Chapter:
+    scale = 0.1 if quick else 1.0
+    troubles: list[str] = []
+
+    def said(name: str, verdict: Verdict, folder: str) -> None:
+        console.print(f"{name} seed {verdict.seed}: {verdict.trouble() or 'nothing lost'}, {verdict.seconds:.0f} s")
+        if verdict.trouble():
+            troubles.append(f"{name}, {verdict.trouble()}; ledgers in {folder}")
+
+    sums = campaign.campaign(list(campaign.SHARES), seed, 2, scale, said)
+    faults = sum((each.faults for each in sums), Counter[str]())
+    tasks = sum(verdict.tasks for each in sums for verdict in each.verdicts)
+    seeds = {each.system: len(each.verdicts) for each in sums}
+    mended = [text for each in sums for verdict in each.verdicts for text in verdict.mended]
+    notes = [
+        f"**{tasks:,} tasks, {faults.total():,} faults**, seeds {seed} to "
+        + ", ".join(f"{seed + count - 1} ({name})" for name, count in seeds.items())
+        + ". *unknown and ran*: sends of which nobody knew the outcome. *overlaps*: a zombie beside its successor. "
+        "*slowest recovery*: seconds from the end of a fault to the next end of a task.",
+        "Faults: " + ", ".join(f"{name} {count:,}" for name, count in faults.most_common()) + ".",
+    ]
+    if mended:
+        notes.append("Mended by an operator, for a fault of the broker's: " + "; ".join(mended) + ".")
+    return Chapter(
+        "Engine 2: random faults",
+        f"python -m faults.campaign --seed {seed} --scale {scale:g}",
+        campaign.COLUMNS,
+        [[str(cell) for cell in each.row] for each in sums],
+        notes,
+        troubles,
+    )
+
+
+def _models(quick: bool, seed: int) -> Chapter:
+    verdicts = []
+    for name in explore.SYSTEMS:
+        examples = 0 if quick else 3000 if name == "memory" else 60
+        verdicts.append(explore.explore(name, examples, seed))
+        console.print(f"{name}: {verdicts[-1].steps} steps, {verdicts[-1].troubles or 'nothing wrong'}")
+    return Chapter(
+        "Engine 3: models",
+        f"python -m faults.explore --seed {seed}",
+        ("system", "examples", "commands"),
+        [[verdict.system, f"{verdict.examples:,}", f"{verdict.steps:,}"] for verdict in verdicts],
+        ["Examples of all machines together; of the memory adapter, 3,000 of each, of the others 60."],
+        [f"{verdict.system}, {trouble}" for verdict in verdicts for trouble in verdict.troubles],
+    )
+
+
+def _mutants(quick: bool, seed: int) -> Chapter:
+    wanted = [m for m in mutants.MUTANTS.values() if not quick or m.place == "sqlite"]
+    catches: list[mutants.Catch] = []
+    for name in dict.fromkeys(mutant.place for mutant in wanted):
+        with PLACES[name]() as place:
+            catches += mutants.hunt(place, [mutant for mutant in wanted if mutant.place == name])
+    rows = []
+    for catch in catches:
+        mutant = mutants.MUTANTS[catch.mutant]
+        faults = ", ".join(map(str, mutant.faults)) or "none"
+        found = f"**{mutant.check}**" if catch.caught else "SURVIVES"
+        rows.append([mutant.name, mutant.breaks, mutant.place, mutant.scenario, faults, found])
+    return Chapter(
+        "Mutants",
+        "python -m faults.mutants",
+        ("mutant", "what is wrong with it", "on", "scenario", "fault", "found by"),
+        rows,
+        [f"{sum(catch.caught for catch in catches)} of {len(catches)} are found by the check that is meant for them."],
+        [f"{catch.mutant} survives: {catch.found}; {catch.healthy}" for catch in catches if not catch.caught],
+    )
+
+
+def _soak(quick: bool, seed: int) -> Chapter:
+    minutes, rate = (1.0 if quick else 30.0), 150.0
+    table, troubles, tasks = soak.soaked("redis", minutes, rate, "solo")
+    return Chapter(
+        "Soak",
+        f"python -m faults.soak --minutes {minutes:g} --on redis",
+        soak.COLUMNS,
+        table,
+        [f"{tasks:,} tasks, {rate:g} a second, without faults; lines through the samples after a quarter of the time."],
+        troubles,
+    )
+
+
+CHAPTERS: Mapping[str, Callable[[bool, int], Chapter]] = {
+    "crashes": _crashes,
+    "campaign": _campaign,
+    "models": _models,
+    "mutants": _mutants,
+    "soak": _soak,
+}
+#: Told only when asked for by name: it takes as long as it takes.
+_ASKED = ("soak",)
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+def kept() -> list[Chapter]:
+    """What was told so far, in order."""
+    files = [KEPT / f"{name}.json" for name in CHAPTERS]
+    return [Chapter(**json.loads(file.read_text("utf-8"))) for file in files if file.exists()]
+
+
+def written(page: str, chapters: Sequence[Chapter]) -> str:
+    """The page with these chapters in place of those it has."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    told = "\n".join(chapter.markdown() for chapter in chapters)
+    return f"{before}{BEGIN}\n\n{told}\n{END}{after}"
+
+
+def tell(name: str, quick: bool, seed: int) -> Chapter:
+    """Run one engine and keep what came of it."""
+    began = time.monotonic()
+    chapter = CHAPTERS[name](quick, seed)
+    chapter.seconds = time.monotonic() - began
+    chapter.at = time.strftime("%Y-%m-%d")
+    chapter.machine = f"{os.cpu_count()} cores, {platform.system()}, CPython {platform.python_version()}"
+    console.print(chapter.table())
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / f"{name}.json").write_text(json.dumps(asdict(chapter), indent=1), "utf-8")
+    return chapter
+
+
+@click.command()
+@click.option("--only", "names", multiple=True, type=click.Choice(list(CHAPTERS)), help="Default: all but the soak.")
+@click.option("--quick", is_flag=True, help="A part of each; some minutes.")
+@click.option("--seed", default=1, show_default=True, help="Of the random engines.")
+@click.option("--record", is_flag=True, help=f"Write what was told so far into {PAGE.relative_to(ROOT)}.")
+def main(names: tuple[str, ...], quick: bool, seed: int, record: bool) -> None:
+    """Look for lost, repeated and stuck tasks with three engines, and for what they would not find with mutants.
+
+    The status is 1 when anything is wrong. It takes about an hour on two cores, --quick some minutes.
+    """
+    troubles: list[str] = []
+    for name in names or [name for name in CHAPTERS if name not in _ASKED]:
+        troubles += tell(name, quick, seed).troubles
+    if record:
+        PAGE.write_text(written(PAGE.read_text("utf-8"), kept()), "utf-8")
+    if troubles:
+        raise click.ClickException("\n".join(troubles))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
