@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kernel.errors import PortError
+from kernel.ids import new_id
 from kernel.ports import Coordination, Tally
 from kernel.worker.job import Job
 
@@ -28,7 +29,8 @@ class Starts:
 
     def __init__(self, coordination: Coordination | None, node: str, directory: Path | None = None) -> None:
         self._coordination = coordination
-        self._node = node
+        #: Not the process id: in a container it is the same after each restart, and the starts would be one.
+        self._owner = f"{node}:{new_id()}"
         self._directory = directory
         self._serial = 0
         self._swept = False
@@ -38,7 +40,7 @@ class Starts:
         envelope = job.envelope
         key = f"start:{envelope.id}:{envelope.generation}:{envelope.attempt}"
         self._serial += 1
-        member = f"{self._node}:{os.getpid()}:{self._serial}:{job.redelivered}"
+        member = f"{self._owner}:{self._serial}"
         if self._coordination is not None:
             try:
                 return self._coordination.tally([Tally(key, member, REMEMBERED_FOR)])[0]

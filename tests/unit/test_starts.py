@@ -149,3 +149,9 @@ def test_without_a_directory_given_it_is_one_of_the_user(monkeypatch: pytest.Mon
     (directory,) = tmp_path.iterdir()
     assert directory.stat().st_mode & 0o777 == 0o700
     assert Starts(None, "node").record(job()) == 2
+
+
+def test_starts_of_processes_with_one_name_are_many() -> None:
+    """A container has its host name and its process id again after each restart; the transport may only say "again"."""
+    service = coordination()
+    assert [Starts(service, "pod").record(job(redelivered=1)) for _ in range(3)] == [1, 2, 3]
