@@ -13,7 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def _part(name: str, seed: int, runs: int, said: Callable[[str, Verdict, str], N
 
 
 def _data(verdict: Verdict) -> dict[str, Any]:
-    return {key: sorted(value) if isinstance(value, set) else value for key, value in asdict(verdict).items()}
+    return {key: sorted(value) if isinstance(value, set) else value for key, value in vars(verdict).items()}
 
 
 def _verdict(data: dict[str, Any]) -> Verdict:
