@@ -20,6 +20,7 @@ from kernel.worker.admit import Admit
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
+from kernel.worker.plan import Plan
 from kernel.worker.starts import Starts
 from kernel.worker.turns import Turns
 
@@ -66,6 +67,8 @@ class Intake:
         self._turns = Turns(settings.queues, settings.strict)
         self._outage = Outage(hand.service)
         self._suspects: deque[Job] = deque()
+        #: Plans of tasks whose starts are recorded because they were delivered before, by name.
+        self._tracked: dict[str, Plan] = {}
         self._suspect: Job | None = None
         self._patience = min(PATIENCE, hand.lease / 4)
         self._most = min(settings.prefetch_max, transport.features.max_batch)
@@ -144,6 +147,9 @@ class Intake:
             free = self._sift(suspects)
             ended += [job for job in suspects if job.outcome is not None]
             suspects = free
+        if suspects and self._transport.features.release_counts:
+            suspects, cleared = self._sorted(suspects)
+            ready += cleared
         for job in ended:
             self._outlet.put(job)
         if ready:
@@ -175,6 +181,31 @@ class Intake:
                 return jobs[:index]
             spent += job.plan.mean or window
         return jobs
+
+    def _sorted(self, redelivered: list[Job]) -> tuple[list[Job], list[Job]]:
+        """Suspects, and those that only were given back as far as anybody knows. What is released counts as delivered
+        on this transport, and a message that never began has ended nobody.
+
+        The latter run like others, with their starts recorded; coming again, they are suspects.
+        """
+        suspects: list[Job] = []
+        cleared: list[Job] = []
+        for job, begun in zip(redelivered, self._starts.begun(redelivered), strict=True):
+            # One that goes on from another message (FENCE) has begun as that one.
+            (suspects if begun or wire.FENCE in job.envelope.extra else cleared).append(job)
+        for job in cleared:
+            job.plan = self._tracked.get(job.plan.name) or self._tracked.setdefault(job.plan.name, job.plan.tracked())
+            if job.hard_limit:
+                job.store = self._outlet.keeps
+        return suspects, cleared
+
+    def mark_started(self, job: Job) -> bool:
+        """Record that a job starts; False when it must not. On the thread that runs it."""
+        if not self._outlet.mark_started(job):
+            return False
+        if job.redelivered and self._transport.features.release_counts:
+            self._starts.begin(job)
+        return True
 
     # -- suspects ------------------------------------------------------------------------------------------
 

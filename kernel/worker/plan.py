@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from copy import copy
 from typing import Any
 
 from kernel.arity import is_coroutine
@@ -65,6 +66,12 @@ class Plan:
             task = self.task
             direct = task.function if not task.bind else task
             self.call = wrap(task, direct)
+
+    def tracked(self) -> Plan:
+        """The same, with its starts recorded."""
+        plan = copy(self)
+        plan.track_started = True
+        return plan
 
     def bridge(self, block_on: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         """Run a coroutine function through a loop elsewhere, for a pool that has none of its own."""

@@ -74,7 +74,7 @@ class Worker:
         self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled, inline, undertaker)
         done = self._done_inline if inline else self.outlet.put
         self.runner = Runner(
-            clock, done, self.hand.still_held, self.outlet.ack_early, self.outlet.mark_started, app.hooks.retry_at
+            clock, done, self.hand.still_held, self.outlet.ack_early, self._mark_started, app.hooks.retry_at
         )
         self.admit = self._admit()
         starts = Starts(self.ports.coordination, self.node)
@@ -106,6 +106,9 @@ class Worker:
         plan.bind(self.app.hooks.wrapped)
         if plan.coroutine and not self.pool.features.native_async:
             plan.bridge(self.pool.block_on)
+
+    def _mark_started(self, job: Job) -> bool:
+        return self.intake.mark_started(job)  # made after the runner, which the pool's jobs go through
 
     def _pause(self, seconds: float) -> None:
         """Sleep, but not long once the worker is told to stop."""

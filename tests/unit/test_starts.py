@@ -53,6 +53,25 @@ def starts(request: pytest.FixtureRequest, tmp_path: Path) -> Starts:
     return Starts(coordination() if request.param == "service" else None, "node", tmp_path)
 
 
+def test_looking_whether_something_began_records_nothing(starts: Starts) -> None:
+    jobs = [job("a"), job("b")]
+    assert starts.begun(jobs) == starts.begun(jobs) == [False, False]
+    starts.begin(jobs[1])
+    assert starts.begun(jobs) == [False, True]
+    assert starts.begun([job("b", attempt=1), job("b", generation=1)]) == [False, False]
+    assert starts.record(jobs[1]) == 1, "starts of suspects are counted apart"
+
+
+def test_what_nobody_can_look_up_may_have_begun(tmp_path: Path) -> None:
+    service = coordination(Away)
+    assert isinstance(service, Away)
+    starts = Starts(service, "node", tmp_path)
+    assert starts.begun([job()]) == [True]
+    starts.begin(job())  # on this machine, while the service is away
+    service.away = False
+    assert starts.begun([job(), job("other")]) == [True, False]
+
+
 def test_every_start_counts(starts: Starts) -> None:
     assert [starts.record(job()) for _ in range(4)] == [1, 2, 3, 4]
     assert starts.record(job("another")) == 1
