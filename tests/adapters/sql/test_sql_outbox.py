@@ -56,6 +56,7 @@ def test_a_claim_runs_out_and_its_owner_settles_nothing_any_more(outbox: SqlOutb
     outbox.refuse("slow", [(found[0], "no")])
     outbox.release("slow")
     assert outbox.claim("c", 10, 30.0) == []
+    assert (outbox.fill().waiting, outbox.fill().refused) == (2, 0)
     outbox.drop("b", found)
     assert outbox.fill().waiting == 0
 
