@@ -11,6 +11,8 @@ from kernel.ports import Commits, Delivery, Extends, Inspects, Outgoing, Transpo
 
 #: Messages taken from the transport in one call.
 BATCH = 100
+#: Empty answers in a row after which a queue is left that is said to have something.
+EMPTY_MOST = 20
 #: Of a lease, the part after which what is held is renewed.
 RENEW_AT = 1 / 3
 
@@ -37,9 +39,19 @@ class Held:
         return sum(len(delivery.payload) for delivery in self._deliveries.values())
 
     def received(self, queue: str, most: int = BATCH, timeout: float = 0.2) -> Iterator[list[Delivery]]:
-        """Batches of a queue until it is empty, held from the moment they come; leases are renewed in between."""
+        """Batches of a queue until it is empty, held from the moment they come; leases are renewed in between.
+
+        Where the queue can be counted and something is in it, an empty answer is not believed at once: a busy service is
+        late, and whoever looks for dead letters would be told that there are none.
+        """
         size = min(most, self._transport.features.max_batch)
-        while batch := self._transport.receive([queue], size, timeout):
+        empty = 0
+        while empty < EMPTY_MOST:
+            batch = self._transport.receive([queue], size, timeout)
+            if not batch:
+                empty = empty + 1 if 0 < ready(self._transport, queue) < inf else EMPTY_MOST
+                continue
+            empty = 0
             self._deliveries.update((id(delivery), delivery) for delivery in batch)
             yield batch
             self.renew()

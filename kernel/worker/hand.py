@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kernel.clock import Clock
 from kernel.errors import PortError, Unavailable
-from kernel.ports import Extends, Transport
+from kernel.ports import Delivery, Extends, Transport
 from kernel.steady import LONGEST_WAIT, Outage, Service
 from kernel.worker.job import Job
 
@@ -25,6 +25,7 @@ class Hand:
         leased = transport.features.lease is not None
         self._extends = transport if leased and isinstance(transport, Extends) else None
         self._jobs: set[Job] = set()
+        self._owed: list[Delivery] = []
         #: The transport as all parts of the worker see it. Tried often enough to be back before others take over.
         self.service = Service("the transport", clock, min(LONGEST_WAIT, lease))
         self._outage = Outage(self.service)
@@ -50,14 +51,26 @@ class Hand:
         return list(self._jobs)
 
     def release(self, jobs: Sequence[Job]) -> None:
-        """Give jobs back to their queue. Where that fails their leases run out, which comes to the same later."""
-        deliveries = [job.delivery for job in jobs if not job.acked]
+        """Give jobs back to their queue. Where that fails their leases run out, which comes to the same later; those of
+        a transport without leases are owed, and given back with the next ones or by the housekeeper."""
+        owed, self._owed = self._owed, []
+        deliveries = owed + [job.delivery for job in jobs if not job.acked]
+        most = self._transport.features.max_batch
         try:
-            for start in range(0, len(deliveries), self._transport.features.max_batch):
-                self._transport.release(deliveries[start : start + self._transport.features.max_batch])
+            for start in range(0, len(deliveries), most):
+                self._transport.release(deliveries[start : start + most])
         except PortError as error:
-            log.warning("%d tasks could not be given back, their leases will run out: %s", len(deliveries), error)
+            if self._extends is None and isinstance(error, Unavailable):
+                self._owed += deliveries
+            if jobs:
+                then = "which is tried again" if self._owed else "their leases will run out"
+                log.warning("%d tasks could not be given back, %s: %s", len(deliveries), then, error)
         self.remove(jobs)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is still to be given back that no lease gives back."""
+        return bool(self._owed)
 
     def extend(self, jobs: Sequence[Job], lease: float | None = None) -> None:
         """Renew leases; a job whose lease is gone is marked lost. An outage is left to the next try.

@@ -124,6 +124,8 @@ class Housekeeper:
         if now >= self._renew_at:
             self._hand.renew()
             self._renew_at = now + self._hand.lease / 6
+        if self._hand.owes:
+            self._hand.release([])
         self._handover.look(now)
         self._keep_limits(active, kill_at, now)
         if self._outlet.held:

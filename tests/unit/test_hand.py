@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from kernel_memory import MemoryTransport
@@ -26,8 +26,8 @@ LEASE = 60.0
 class Flaky(MemoryTransport):
     """The memory transport, of which the calls named in `fail` fail once each, and which counts what it is asked."""
 
-    def __init__(self, space: Space, clock: FakeClock) -> None:
-        super().__init__(space, clock=clock)
+    def __init__(self, space: Space, clock: FakeClock, mask: Collection[str] = ()) -> None:
+        super().__init__(space, clock=clock, mask=mask)  # type: ignore[arg-type]
         self.fail: list[str] = []
         self.asked: list[tuple[str, int]] = []
 
@@ -47,10 +47,10 @@ class Flaky(MemoryTransport):
 
 
 class Bench:
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *mask: str) -> None:
         self.clock = FakeClock()
         self.space = Space()
-        self.transport = Flaky(self.space, self.clock)
+        self.transport = Flaky(self.space, self.clock, mask)
         self.transport.open()
         self.hand = Hand(self.transport, self.clock, LEASE, self.clock.advance)
         self.transport.send([Outgoing("q", str(index).encode()) for index in range(count)])
@@ -190,6 +190,23 @@ def test_what_cannot_be_given_back_comes_back_by_its_lease(caplog: pytest.LogCap
     assert "their leases will run out" in caplog.text
     assert bench.steal() == []
     bench.clock.advance(LEASE + 1)
+    assert len(bench.steal()) == 1
+
+
+def test_what_no_lease_gives_back_is_owed_until_it_is_given_back(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(2, "lease")
+    bench.transport.fail = ["release"]
+    bench.hand.release(bench.jobs[:1])
+    assert len(bench.hand) == 1
+    assert bench.hand.owes
+    assert "tried again" in caplog.text
+    bench.transport.fail = ["release"]
+    bench.hand.release([])
+    assert bench.hand.owes
+    assert len(caplog.records) == 1, "once is enough"
+    assert bench.steal() == []
+    bench.hand.release([])
+    assert not bench.hand.owes
     assert len(bench.steal()) == 1
 
 
