@@ -41,8 +41,8 @@ class Held:
     def received(self, queue: str, most: int = BATCH, timeout: float = 0.2) -> Iterator[list[Delivery]]:
         """Batches of a queue until it is empty, held from the moment they come; leases are renewed in between.
 
-        Where the queue can be counted and something is in it, an empty answer is not believed at once: a busy service is
-        late, and whoever looks for dead letters would be told that there are none.
+        Where the queue can be counted and something is in it, an empty answer is not believed at once: a busy service
+        is late, and whoever looks for dead letters would be told that there are none.
         """
         size = min(most, self._transport.features.max_batch)
         empty = 0

@@ -228,14 +228,17 @@ def _end_of(books: Books, begun: Event) -> float:
 
 
 def _again(books: Books) -> Iterator[Finding]:
-    """A message that was delivered again ran although its final record stood."""
+    """A message that was delivered again, after its final record had been written, ran all the same."""
     stands: dict[tuple[str, int], float] = {}
+    came: dict[tuple[int, Name], float] = {}
     for event in books.events:
-        if event.what == "put" and event.words[4] in FINAL and event.words[5]:
+        if event.what == "received":
+            came[event.life, _name(event)] = event.at
+        elif event.what == "put" and event.words[4] in FINAL and event.words[5]:
             stands.setdefault((event.words[0], event.words[1]), event.at)
         elif event.what == "begun" and event.words[3]:
             at = stands.get((event.words[0], event.words[1]))
-            if at is not None and event.at > at + SLACK:
+            if at is not None and came.get((event.life, _name_of_body(event)), 0.0) > at:
                 yield Finding("again", f"{event.words[0]} was run although its outcome was known")
 
 

@@ -9,6 +9,7 @@ either a hole in the harness or no mutant at all.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -156,6 +157,7 @@ def hunt(place: Place, mutants: Sequence[Mutant]) -> list[Catch]:
 
 def _note(catch: Catch, outcome: Outcome) -> None:
     if outcome.case.mutant:
+        shutil.rmtree(outcome.folder, ignore_errors=True)
         catch.found = {finding.check: finding.text for finding in reversed(outcome.findings)}
     elif outcome.findings or outcome.unhit:
         catch.healthy = "; ".join(map(str, outcome.findings)) or "the fault did not come to pass"

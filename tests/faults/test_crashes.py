@@ -81,7 +81,8 @@ def test_a_kill_allows_one_more_run_of_what_was_in_hand() -> None:
 
 
 def test_what_was_settled_is_not_touched_by_a_kill() -> None:
-    after = [(2, "fault", "kill", "after acking"), (3, "begun", "k", 0, 0, 1), (3, "ended", "k", 0, 0)]
+    after = [(2, "fault", "kill", "after acking"), (3, "received", "default", "k", 0, 0, 1, 8)]
+    after += [(3, "begun", "k", 0, 0, 1), (3, "ended", "k", 0, 0)]
     assert checks([*SENT, *RUN, *PUT, *after]) == ["duplicates", "again"]
 
 
