@@ -24,7 +24,7 @@ from faults.points import Event, Fault, Process, Role, journal
 #: Processes of one case after which it is stuck, and seconds after which it is: a busy machine must not be taken for a
 #: stuck one. A mutant that is expected to be stuck has less patience.
 MOST_LIVES: Final = 14
-PATIENCE: Final = 60.0
+PATIENCE: Final = 120.0
 #: Seconds for which the successor of a frozen process has run when that goes on.
 WATCHED: Final = 0.1
 #: The auditor's number.
