@@ -41,16 +41,20 @@ from kernel.canvas.frames import (
     Place,
     Rest,
     Scope,
+    Stack,
     Step,
     Sub,
+    decode_frame,
     decode_frames,
     decode_join,
     decode_rest,
+    decode_stack,
     derive,
     encode,
     join_key,
     member_id,
     numbered,
+    raw,
     replacement_key,
     seal_key,
 )
@@ -70,14 +74,14 @@ class Spot(msgspec.Struct, frozen=True):
     """A point in a workflow: what comes next, and what every message that is sent from here says of itself."""
 
     base: str
-    frames: list[Frame]
+    frames: Stack
     place: Place
     root: str
     #: The task that sends.
     parent: str
     generation: int
 
-    def at(self, base: str, frames: list[Frame], place: Place) -> Spot:
+    def at(self, base: str, frames: Stack, place: Place) -> Spot:
         """Another stack of the same workflow."""
         return Spot(base, frames, place, self.root, self.parent, self.generation)
 
@@ -112,8 +116,8 @@ def _caused(task: Settled, sends: list[Send]) -> Requests:
         instead = decode_rest((yield from _got(replacement_key(task.id))))
         # In a task that is itself in the place of another one the delivery is to that one only: a task that replaces
         # itself a thousand times has the stack of one that does so once.
-        known = rest.frames[:1] and isinstance(rest.frames[0], Deliver)
-        end = [] if known else [Deliver(task.id, rest.base)]
+        known = rest.frames[:1] and isinstance(decode_frame(rest.frames[0]), Deliver)
+        end = [] if known else [raw(Deliver(task.id, rest.base))]
         yield from flowing(spot.at(instead.base, [*instead.frames, *end, *rest.frames], task.place), None, sends)
     else:
         error = task.error or Error(task.state, f"{task.task} ended as {task.state}")
@@ -138,7 +142,7 @@ def flowing(spot: Spot, given: Given, sends: list[Send]) -> Requests:
         spot, given = todo.popleft()
         frames = deque(spot.frames)
         while frames:
-            frame = frames.popleft()
+            frame = decode_frame(frames.popleft())
             if isinstance(frame, Step):
                 sends.append(_send(spot, frame, given, list(frames)))
                 break
@@ -149,8 +153,8 @@ def flowing(spot: Spot, given: Given, sends: list[Send]) -> Requests:
                 todo.extend((member, given) for member in _members(spot, frame))
                 break
             if isinstance(frame, Sub):
-                frames.appendleft(Scope(frame.callbacks, frame.errbacks))
-                frames.extendleft(reversed(decode_frames(frame.flow)))
+                frames.appendleft(raw(Scope(frame.callbacks, frame.errbacks)))
+                frames.extendleft(reversed(decode_stack(frame.flow)))
             elif isinstance(frame, Scope):
                 todo.extend(_linked(spot, frame.callbacks, given))
             elif isinstance(frame, Deliver):
@@ -163,9 +167,9 @@ def flowing(spot: Spot, given: Given, sends: list[Send]) -> Requests:
                 page = yield Get(frame.key)
                 if page is None:
                     lost = Failure(spot.parent, "", LOST)
-                    yield from _failing(spot.at(spot.base, [frame, *frames], spot.place), lost, sends)
+                    yield from _failing(spot.at(spot.base, [raw(frame), *frames], spot.place), lost, sends)
                     break
-                frames.extendleft(reversed(decode_frames(page)))
+                frames.extendleft(reversed(decode_stack(page)))
         else:
             if spot.place.join:
                 yield from _counted(spot, sends)
@@ -173,7 +177,7 @@ def flowing(spot: Spot, given: Given, sends: list[Send]) -> Requests:
         yield Keep(joins)
 
 
-def _send(spot: Spot, step: Step, given: Given, frames: list[Frame]) -> Send:
+def _send(spot: Spot, step: Step, given: Given, frames: Stack) -> Send:
     rest = encode(Rest(spot.base, frames)) if frames else b""
     taken = None if step.call.rare.immutable else given
     id = numbered(spot.base, step.n)
@@ -182,13 +186,13 @@ def _send(spot: Spot, step: Step, given: Given, frames: list[Frame]) -> Send:
 
 def _linked(spot: Spot, links: list[Link], given: Given) -> list[tuple[Spot, Given]]:
     """Callbacks: flows of their own, whose end is nobody's business."""
-    return [(spot.at(numbered(spot.base, link.n), decode_frames(link.flow), Place()), given) for link in links]
+    return [(spot.at(numbered(spot.base, link.n), decode_stack(link.flow), Place()), given) for link in links]
 
 
-def joined(spot: Spot, fan: Fan, size: int, frames: list[Frame]) -> Kept:
+def joined(spot: Spot, fan: Fan, size: int, frames: Stack) -> Kept:
     """The record of a join: what `advance` needs when it is full or fails. `size` -1: the seal says so."""
     group = numbered(spot.base, fan.n)
-    rest = Rest(spot.base, [*decode_frames(fan.body or b"\x90"), *frames])
+    rest = Rest(spot.base, [*decode_stack(fan.body or b"\x90"), *frames])
     join = Join(rest, spot.place, group, size, spot.root, spot.parent, spot.generation)
     return Kept(join_key(group, spot.generation), encode(join), spot.generation)
 
@@ -207,7 +211,7 @@ def _members(spot: Spot, fan: Fan) -> list[Spot]:
     group, size = numbered(spot.base, fan.n), len(fan.members)
     join = "" if fan.body is None else join_key(group, spot.generation)
     return [
-        spot.at(member_id(group, index), decode_frames(stack), Place(group, join, index, size))
+        spot.at(member_id(group, index), decode_stack(stack), Place(group, join, index, size))
         for index, stack in enumerate(fan.members)
     ]
 
@@ -255,7 +259,7 @@ def _failing(spot: Spot, failure: Failure, sends: list[Send]) -> Requests:
     frames = deque(spot.frames)
     verdicts: list[Verdict] = []
     while frames:
-        frame = frames.popleft()
+        frame = decode_frame(frames.popleft())
         if isinstance(frame, Scope):
             for callback, given in _linked(spot, frame.errbacks, failure):
                 yield from flowing(callback, given, sends)
@@ -301,12 +305,12 @@ def _broken(spot: Spot, failure: Failure, sends: list[Send]) -> Requests:
     """A join fails with the first of its members: the failure becomes its body's result."""
     join = decode_join((yield from _got(spot.place.join)))
     frames = join.rest.frames
-    while frames and isinstance(frames[0], More):
-        frames = [*decode_frames((yield from _got(frames[0].key))), *frames[1:]]
-    if not frames or not isinstance(frames[0], Step):
+    while frames and isinstance(first := decode_frame(frames[0]), More):
+        frames = [*decode_stack((yield from _got(first.key))), *frames[1:]]
+    if not frames or not isinstance(first, Step):
         return
     generation = max(spot.generation, join.generation)
-    body = numbered(join.rest.base, frames[0].n)
+    body = numbered(join.rest.base, first.n)
     mine = yield Decide([Verdict(body, failure.id, generation, failure.error)])
     if mine[0]:
         after = Spot(join.rest.base, frames[1:], join.place, join.root, spot.parent, generation)

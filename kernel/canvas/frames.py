@@ -99,6 +99,8 @@ class More(msgspec.Struct, array_like=True, tag=6, frozen=True):
 
 
 Frame = Step | Fan | Sub | Scope | Deliver | More
+#: Frames that are not looked into before it is their turn.
+Stack = list[msgspec.Raw]
 
 
 class Place(msgspec.Struct, array_like=True, frozen=True):
@@ -117,7 +119,7 @@ class Rest(msgspec.Struct, array_like=True, frozen=True):
     """What comes after a task: the wire form of `FLOW`."""
 
     base: str
-    frames: list[Frame] = []
+    frames: Stack = []
 
 
 class Join(msgspec.Struct, array_like=True, frozen=True):
@@ -133,17 +135,32 @@ class Join(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_DECODERS: dict[Any, Any] = {kind: msgspec.msgpack.Decoder(kind) for kind in (list[Frame], Rest, Join)}
+_DECODERS: dict[Any, Any] = {kind: msgspec.msgpack.Decoder(kind) for kind in (list[Frame], Stack, Frame, Rest, Join)}
 
 
-def encode(value: Rest | Join | list[Frame] | Frame) -> bytes:
+def encode(value: Rest | Join | Stack | list[Frame] | Frame) -> bytes:
     """The wire form."""
     return _encode(value)
 
 
+def raw(frame: Frame) -> msgspec.Raw:
+    """A frame as it is in a stack."""
+    return msgspec.Raw(_encode(frame))
+
+
+def decode_frame(data: bytes | msgspec.Raw) -> Frame:
+    """Read one frame; `DecodeError` for anything else."""
+    return _decoded(Frame, data)  # type: ignore[no-any-return]
+
+
 def decode_frames(data: bytes) -> list[Frame]:
-    """Read a stack; `DecodeError` for anything else."""
+    """Read a stack and all frames in it; `DecodeError` for anything else."""
     return _decoded(list[Frame], data)  # type: ignore[no-any-return]
+
+
+def decode_stack(data: bytes) -> Stack:
+    """Read a stack; `DecodeError` for anything else."""
+    return _decoded(Stack, data)  # type: ignore[no-any-return]
 
 
 def decode_rest(data: bytes) -> Rest:
@@ -156,7 +173,7 @@ def decode_join(data: bytes) -> Join:
     return _decoded(Join, data)  # type: ignore[no-any-return]
 
 
-def _decoded(kind: Any, data: bytes) -> Any:
+def _decoded(kind: Any, data: bytes | msgspec.Raw) -> Any:
     try:
         return _DECODERS[kind].decode(data)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -23,11 +23,13 @@ from kernel.canvas.frames import (
     Scope,
     Step,
     Sub,
+    decode_frame,
     derive,
     encode,
     join_key,
     member_id,
     numbered,
+    raw,
     replacement_key,
     seal_key,
 )
@@ -79,7 +81,7 @@ def lower(
     work = Lowering(new_id, pack, deadline)
     names = Names(base)
     frames = work.opened(flow, names)
-    spot = Spot(base, frames, Place(), root or base, parent, 0)
+    spot = Spot(base, [raw(frame) for frame in frames], Place(), root or base, parent, 0)
     if work.streamed is None:
         yield from work.keep()
         sends: list[Send] = []
@@ -99,7 +101,9 @@ def replacement(
     work = Lowering(new_id, pack, deadline)
     base = derive(id, f"replaced:{generation}")
     frames = work.whole(flow, base, {})
-    work.kept.append(Kept(replacement_key(id), encode(Rest(base, frames)), generation, first=True))
+    work.kept.append(
+        Kept(replacement_key(id), encode(Rest(base, [raw(frame) for frame in frames])), generation, first=True)
+    )
     yield from work.keep()
 
 
@@ -293,7 +297,7 @@ class Lowering:
 def _streaming(work: Lowering, spot: Spot) -> Generator[Request, Any, int]:
     """Make and send the members of the group that comes first; how many there were."""
     assert work.streamed is not None
-    fan, frames, source = spot.frames[0], spot.frames[1:], work.streamed.members
+    fan, frames, source = decode_frame(spot.frames[0]), spot.frames[1:], work.streamed.members
     assert isinstance(fan, Fan)
     size = -1 if isinstance(source, Stream) else len(source)
     group = numbered(spot.base, fan.n)
@@ -309,7 +313,7 @@ def _streaming(work: Lowering, spot: Spot) -> Generator[Request, Any, int]:
     while batch := list(islice(members, BATCH)):
         made += len(batch)
         bases = [(index, member_id(group, index), flow) for index, flow in batch]
-        stacks = [(index, base, work.whole(flow, base, work.options)) for index, base, flow in bases]
+        stacks = [(index, base, [*map(raw, work.whole(flow, base, work.options))]) for index, base, flow in bases]
         yield from work.keep()
         sends: list[Send] = []
         for index, base, stack in stacks:

@@ -64,6 +64,7 @@ def test_a_body_that_ran_although_its_deadline_had_passed_causes_nothing() -> No
         both += late and calls(world, "ok:body") == 1
         assert calls(world, "ok:heard") == late
         assert calls(world, "ok:after") == (not late)
+        assert set(world.posted.values()) == {1}
     assert both
 
 

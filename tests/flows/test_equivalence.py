@@ -18,7 +18,7 @@ from kernel.canvas import Flow, chain, group, lower, signature
 from kernel.canvas.evaluate import Fault, evaluate
 
 #: Random workflows for each sort of mishap; each takes about five milliseconds.
-EXAMPLES = int(os.environ.get("KERNEL_FLOW_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("KERNEL_FLOW_EXAMPLES", "150"))
 MISHAPS = [Chances(), Chances(5, 0), Chances(0, 5), Chances(5, 5), Chances(20, 10)]
 
 

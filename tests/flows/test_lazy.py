@@ -41,12 +41,12 @@ def test_a_lazy_group_at_the_end_knows_its_size_when_it_is_sent(n: int) -> None:
 
 
 def test_members_are_made_as_they_are_sent() -> None:
-    """A hundred thousand of them never are there at once."""
+    """However many there are, a batch of them is there at once."""
     made = 0
 
     def counted() -> Iterator[Flow]:
         nonlocal made
-        for _ in range(100_000):
+        for _ in range(30_000):
             made += 1
             yield OK
 
@@ -68,8 +68,8 @@ def test_members_are_made_as_they_are_sent() -> None:
             answer = 1
         waiting = max(waiting, made - sent)
         assert isinstance(request, Keep | Post | Count | Get)
-    assert made == 100_000
-    assert len(ids) == 100_001  # with the watch
+    assert made == 30_000
+    assert len(ids) == 30_001  # with the watch
     assert waiting <= lower.BATCH
 
 
