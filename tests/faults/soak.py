@@ -107,7 +107,7 @@ class Soak:
         self._folder = folder
         self._rig = rig
         # Results that live for a minute: else a store in memory would grow as it should.
-        settings = {**rig.settings, "KERNEL_RESULT_EXPIRES": "60", "KERNEL_LOG_LEVEL": "warning", "KERNEL_POOL": pool}
+        settings = {**rig.settings, "KERNEL_RESULT_EXPIRES": "60", "KERNEL_POOL": pool}
         self._crew = Crew(folder, settings)
         self.samples: Mapping[str, list[Sample]] = defaultdict(list)
         self.books = Books()
@@ -115,6 +115,7 @@ class Soak:
     def run(self, seconds: float, rate: float) -> None:
         """Send so many tasks a second for so long, and wait until they have ended."""
         try:
+            self._crew.worker.ready(2)
             self._crew.produce(int(seconds * rate), 1, rate)
             until = time.monotonic() + seconds
             for number in count(1):
