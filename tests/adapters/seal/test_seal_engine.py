@@ -19,11 +19,12 @@ from support import eventually
 
 from kernel import Reject, discovery
 from kernel.clock import SYSTEM
-from kernel.dead import DeadLetters
+from kernel.dead import DeadLetters, read_letter, revive
 from kernel.envelope import decode_sealed, encode_sealed
 from kernel.errors import ConfigError, Rejected, SealError
 from kernel.outcome import Entry, encode_entry
 from kernel.ports import Outgoing, Record, Transport
+from kernel.sealed_transport import reader
 from kernel.sealing import QUEUE, RESULT, Sealing
 
 Make = Callable[..., Engine]
@@ -452,3 +453,10 @@ def test_the_caller_is_told_when_a_message_is_too_large_with_its_seal(make: Make
     assert told == {True}
     largest = max(len(payload) for payload in sent(engine, fits))
     assert 0 < 300 - largest < 40
+
+
+def test_a_letter_that_does_not_open_cannot_be_revived(make: Make) -> None:
+    engine = make()
+    letter = read_letter(engine.frame("add"), "default", reader(engine.transport))
+    with pytest.raises(SealError, match="not sealed"):
+        revive(letter)
