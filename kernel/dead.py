@@ -19,8 +19,8 @@ from kernel.envelope import Envelope, dead_queue, decode, decode_carrier, decode
 from kernel.errors import DecodeError, SealError
 from kernel.held import BATCH, Held, ready
 from kernel.ports import Delivery, Inspects, Outgoing, Peeks, Transport
-from kernel.sealed_transport import Read, original, read_plain, reader
-from kernel.sealing import is_sealed
+from kernel.sealing.sealing import is_sealed
+from kernel.sealing.transport import Read, original, read_plain, reader
 
 #: Letters that a search looks through at most, from the oldest on.
 SEARCHED = 100_000

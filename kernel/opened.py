@@ -11,9 +11,9 @@ from kernel.config import Config
 from kernel.emulate.complete import Completed, complete
 from kernel.errors import ConfigError
 from kernel.ports import Coordination, ResultStore, ScheduleStore, Transport
-from kernel.sealed_results import sealed_results
-from kernel.sealed_transport import SealedTransport
-from kernel.sealing import Sealing
+from kernel.sealing.results import sealed_results
+from kernel.sealing.sealing import Sealing
+from kernel.sealing.transport import SealedTransport
 
 #: An adapter URL that means: none.
 NONE = "none"

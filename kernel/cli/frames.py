@@ -8,7 +8,7 @@ from kernel import envelope as wire
 from kernel.dead import Letter, read_letter
 from kernel.envelope import Envelope, dead_queue, decode, decode_carrier
 from kernel.errors import DecodeError
-from kernel.sealed_transport import Read, read_plain
+from kernel.sealing.transport import Read, read_plain
 from kernel.serializers.json_ import JsonSerializer
 
 #: Optional fields of an envelope by the name that people know; the others are of no use to them.

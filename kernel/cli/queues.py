@@ -28,7 +28,7 @@ from kernel.envelope import dead_queue, decode
 from kernel.errors import ConfigError, DecodeError, Unsupported
 from kernel.held import Held, ready
 from kernel.ports import Inspects, Lists, Outgoing, Peeks, QueueSize
-from kernel.sealed_transport import fault, reader
+from kernel.sealing.transport import fault, reader
 
 _DEAD = dead_queue("")
 

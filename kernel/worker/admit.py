@@ -21,7 +21,7 @@ from kernel.envelope import (
 from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, Unsupported
 from kernel.outcome import Again, Drop, Error, Failed, name_of
 from kernel.ports import Delivery, Outgoing, Serializer
-from kernel.sealed_transport import Opened, fault
+from kernel.sealing.transport import Opened, fault
 from kernel.task import Task
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan

@@ -6,7 +6,7 @@ from kernel import envelope as wire
 from kernel.envelope import Dead, Envelope, dead_queue, encode, encode_dead
 from kernel.outcome import Again, Drop, Entry, Failed, Ok, Outcome
 from kernel.ports import Outgoing
-from kernel.sealed_transport import original
+from kernel.sealing.transport import original
 from kernel.worker.job import Job
 
 #: What a message was through before it ran: a worker that does not know its task later starts that count anew.

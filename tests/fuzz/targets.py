@@ -38,7 +38,7 @@ from kernel.envelope import (
 )
 from kernel.errors import DecodeError, EncodeError, SealError
 from kernel.outcome import Entry, Error, decode_entry, encode_entry
-from kernel.sealing import QUEUE, Sealing
+from kernel.sealing.sealing import QUEUE, Sealing
 from kernel.serializers import tags
 from kernel.serializers.json_ import JsonSerializer
 

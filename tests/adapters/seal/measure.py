@@ -14,7 +14,7 @@ from kernel_seal import Ring  # noqa: E402
 from kernel_seal.kinds import KINDS  # noqa: E402
 
 from kernel.clock import SYSTEM  # noqa: E402
-from kernel.sealing import QUEUE, Sealing  # noqa: E402
+from kernel.sealing.sealing import QUEUE, Sealing  # noqa: E402
 
 #: Runs of which the fastest counts, and seconds of each: short ones, of which some have a shared core to themselves.
 RUNS, LASTS = 200, 0.005

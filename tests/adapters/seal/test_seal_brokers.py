@@ -18,7 +18,7 @@ from kernel import discovery
 from kernel.clock import SYSTEM
 from kernel.emulate.priority import LEVELS
 from kernel.ports import Delivery, Outgoing, Transport
-from kernel.sealing import QUEUE, Sealing
+from kernel.sealing.sealing import QUEUE, Sealing
 
 Make = Callable[..., Engine]
 #: Seconds that a RabbitMQ of the shared machine may take for a delay level.

@@ -24,8 +24,8 @@ from kernel.envelope import decode_sealed, encode_sealed
 from kernel.errors import ConfigError, Rejected, SealError
 from kernel.outcome import Entry, encode_entry
 from kernel.ports import Outgoing, Record, Transport
-from kernel.sealed_transport import reader
-from kernel.sealing import QUEUE, RESULT, Sealing
+from kernel.sealing.sealing import QUEUE, RESULT, Sealing
+from kernel.sealing.transport import reader
 
 Make = Callable[..., Engine]
 ADAPTERS = ("", "sqlite")

@@ -9,9 +9,9 @@ import pytest
 from kernel.clock import FakeClock
 from kernel.errors import Unavailable
 from kernel.ports import Delivery, Features, Outgoing
-from kernel.sealed_transport import Opened, SealedTransport
-from kernel.sealed_window import QUIET, Window
-from kernel.sealing import Sealing
+from kernel.sealing.sealing import Sealing
+from kernel.sealing.transport import Opened, SealedTransport
+from kernel.sealing.window import QUIET, Window
 
 from .test_seal_wire import RING
 

@@ -16,7 +16,7 @@ from kernel_seal.kinds import KINDS, NONCE, Aes256Gcm
 from kernel.clock import FakeClock
 from kernel.envelope import LATEST, Sealed, bound_to, decode, decode_sealed, encode_sealed
 from kernel.errors import DecodeError, SealError
-from kernel.sealing import QUEUE, RESULT, Sealing
+from kernel.sealing.sealing import QUEUE, RESULT, Sealing
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire.md").read_text("utf-8")
 VECTORS: list[dict[str, Any]] = json.loads(re.findall(r"```json sealed\n(.*?)```", PAGE, re.DOTALL)[0])

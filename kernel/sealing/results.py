@@ -10,7 +10,7 @@ from msgspec.structs import replace as replaced
 
 from kernel.errors import PartialPut, SealError
 from kernel.ports import Record, ResultStore, StoreFeatures, Waits
-from kernel.sealing import RESULT, Sealing
+from kernel.sealing.sealing import RESULT, Sealing
 
 log = logging.getLogger("kernel.results")
 

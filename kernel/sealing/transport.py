@@ -17,8 +17,8 @@ from kernel.emulate.passthrough import Passthrough
 from kernel.envelope import dead_queue, locked
 from kernel.errors import PortError, Rejected, SealError
 from kernel.ports import Delivery, Inbox, Outgoing, Transport
-from kernel.sealed_window import Window
-from kernel.sealing import CHANNEL, QUEUE, Sealing, is_sealed
+from kernel.sealing.sealing import CHANNEL, QUEUE, Sealing, is_sealed
+from kernel.sealing.window import Window
 
 #: Reads what was found in a queue: the frame without its seal, or `SealError`.
 Read = Callable[[bytes, str], bytes]
