@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias, TypeVar
 
+from pika.exceptions import AMQPError
+
+from kernel_rabbitmq.faults import translate
+
 T = TypeVar("T")
 
 #: A function that may wait. What it returns is its value.
@@ -71,6 +75,11 @@ class Run:
                     wait = self._steps.send(wait.value)
             except StopIteration as end:
                 self._ended(end.value, None)
+                return
+            except AMQPError as error:
+                # A connection that is on its way down refuses what its channel, which has not heard of it, still takes:
+                # after a process was frozen for longer than its heartbeats, for one.
+                self._ended(None, translate(error, "RabbitMQ", "unknown"))
                 return
             except BaseException as error:
                 self._ended(None, error)
