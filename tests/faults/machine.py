@@ -88,7 +88,7 @@ class Traced(RuleBasedStateMachine):
 
     def story(self) -> str:
         """What was done, without its repetitions."""
-        lines = [line for at, line in enumerate(self.trace) if line not in self.trace[max(0, at - 2) : at]]
+        lines = [line for at, line in enumerate(self.trace) if not at or line != self.trace[at - 1]]
         return "\n  ".join(lines[-80:])
 
 

@@ -8,16 +8,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from random import randrange
 from typing import Any
 
 import pytest
+from kernel_memory import MemoryResults
 
 from faults.explore import MACHINES, explore, run
+from faults.machine_kernel import KernelMachine
 from faults.machine_places import SYSTEMS, memory_place
 from faults.model import Manner, Span, TransportModel, Trouble
+from faults.mortal import MortalTransport
+from kernel.errors import PortError
 from kernel.ports import Delivery, Features, Outgoing
+from kernel.worker.hand import Hand
+from kernel.worker.outlet import Outlet
+from kernel.worker.starts import Starts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))  # where the broken adapters are
 
@@ -145,3 +153,60 @@ def test_where_a_service_is_slow_nothing_is_said_at_once() -> None:
     model.received("you", ["q"], 10, [], Span(134.0, 134.0))
     with pytest.raises(Trouble, match="lost: m is ready"):
         model.received("you", ["q"], 10, [], Span(136.0, 136.0))
+
+
+# -- the whole kernel ------------------------------------------------------------------------------------------
+
+
+PUBLISH = Outlet._publish
+
+
+def acks_first(self: Outlet, acks: list[Any], sends: Any) -> list[Any]:
+    """Acknowledges, and then sends what follows."""
+    done = PUBLISH(self, acks, {})
+    swallows(self, {job: sends[job] for job in done if job in sends})
+    return done
+
+
+def swallows(self: Outlet, sends: Any) -> tuple[set[Any], dict[Any, Any]]:
+    """Takes a send that failed for one that worked."""
+    try:
+        self._send_all([message for caused in sends.values() for message in caused])
+    except PortError:
+        pass
+    return set(), {}
+
+
+def acks_on_receive(self: MortalTransport, queues: Any, limit: int, timeout: float) -> Any:
+    got = self.inner.receive(queues, limit, 0.0)
+    self.inner.ack(got)
+    return got
+
+
+def overwrites(self: MemoryResults, items: Any, ttl: float) -> list[None]:
+    """Whoever writes last wins."""
+    self.delete([item.key for item in items])
+    for item in items:
+        self._space.records.put(item.key, item, inf, 0.0)
+    return [None] * len(items)
+
+
+KERNELS: list[tuple[type[Any], str, Any, str]] = [
+    (Outlet, "_publish", acks_first, "lost: dead:"),
+    (Outlet, "_send", swallows, "lost: dead: outcome:"),
+    (Starts, "record", lambda self, job: 1, "stuck: twice:"),
+    (MortalTransport, "receive", acks_on_receive, "lost:"),
+    (MemoryResults, "put", overwrites, "final: dead: outcome: twice:"),
+    (Hand, "renew", lambda self: None, "twice:"),
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "broken", "words"), KERNELS, ids=[f"{owner.__name__}.{name}" for owner, name, _, _ in KERNELS]
+)
+def test_a_broken_kernel_is_found(
+    owner: type[Any], name: str, broken: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, broken)
+    _, trouble = run(KernelMachine, memory_place, 200, SEED, 40, shrink=False)
+    assert trouble.partition(" ")[0] in words.split(), trouble
