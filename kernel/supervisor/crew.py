@@ -149,7 +149,10 @@ class Crew:
                 if isinstance(event, Started):
                     self._started(self.children[event.seat], event.pid)
                 elif isinstance(event, Ended):
-                    news.append((self.children.pop(event.seat), event))
+                    child = self.children.pop(event.seat)
+                    # It may have become ready and died, of its first task, between two looks at the board.
+                    child.ready = child.ready or self._board.read(child.seat).state in (State.READY, State.DRAINING)
+                    news.append((child, event))
                 else:
                     if launcher is self._current:
                         self._current = None

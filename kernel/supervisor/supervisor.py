@@ -198,6 +198,7 @@ class Supervisor:
         elif event.code == ExitCode.SHUTDOWN:
             self._stop(Order.DRAIN, now, f"{child} was told to shut down")
         elif child.ready or event.code in (ExitCode.RECYCLE, ExitCode.HARD_LIMIT):
+            self._restarts.succeeded()
             insort(self._due, now)
         else:
             self._start_failed(now)

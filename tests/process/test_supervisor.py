@@ -98,6 +98,11 @@ def run(options, seat):
     seat.state = State.READY
     if mode == "overrun" and first(options):
         seat.kill_at = time.monotonic() + 0.3
+    if mode == "brief":
+        with open(options["flag"], "ab", 0) as file:
+            file.write(b".")
+            if file.tell() < 9:
+                os._exit(7)
     if mode == "recycle" and first(options):
         return ExitCode.RECYCLE
     if mode == "shutdown" and first(options):
@@ -377,6 +382,13 @@ def test_a_crash_loop_ends_with_one_clear_line(start: Start) -> None:
 def test_one_bad_start_is_no_crash_loop_while_another_process_is_ready(start: Start) -> None:
     run = start("broken later", processes=1, restart_backoff=0.01, crash_limit=1)
     run.expect("works")
+    assert run.stop() == ExitCode.OK
+
+
+def test_one_that_dies_as_soon_as_it_works_is_no_bad_start(start: Start) -> None:
+    run = start("brief", processes=1, restart_backoff=0.01, crash_limit=3)
+    run.expect("works")
+    assert len(run.find("ended: exit code 7")) == 8
     assert run.stop() == ExitCode.OK
 
 
