@@ -10,9 +10,9 @@ Each method that judges an answer is given the moments between which the call wa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal
+from typing import Literal
 
 from kernel.ports import Delivery, Features, Outgoing, QueueSize
 
@@ -70,7 +70,7 @@ class Message:
     losses: int = 0
     releases: int = 0
     taken: int = 0
-    #: Which release put it to the front (0: none), and after how many others.
+    #: Which release put it to the front (0: none), and its place among those of that.
     front: tuple[int, int] = (0, 0)
     #: When it became deliverable for the first time; priorities age from then on.
     since: float = 0.0
@@ -93,19 +93,16 @@ class Hold:
     state: Literal["open", "overtaken", "settled", "released", "abandoned"] = "open"
 
 
-@dataclass(eq=False)
 class TransportModel:
     """Everything that is known of the queues of one namespace."""
 
-    features: Features
-    manner: Manner = field(default_factory=Manner)
-
-    def __post_init__(self) -> None:
+    def __init__(self, features: Features, manner: Manner) -> None:
+        self.features, self.manner = features, manner
         self.messages: dict[bytes, Message] = {}
         self.holds: list[Hold] = []
         self.queues: set[str] = set()
-        #: Newest surely stored message of a dedup key, and its moment.
         self._releases = 0
+        #: When the window of each dedup key began.
         self._keys: dict[tuple[str, str], Span] = {}
 
     # -- sending -------------------------------------------------------------------------------------------
@@ -195,8 +192,9 @@ class TransportModel:
         losses = message.losses + message.held
         counted = losses + (message.releases if self.features.release_counts else 0)
         said = delivery.redelivered
-        # A hint may come too early, because a service counts what its adapter gives back unseen; never too late.
-        right = said == counted if self.features.counts else said in (-1, 1) or said == counted == 0
+        # A service may count what its adapter has given back unseen: too many, and never too few.
+        unseen = said >= counted and self.features.release_counts and not self.manner.whole
+        right = said == counted or unseen if self.features.counts else said in (-1, 1) or said == counted == 0
         if not right:
             raise Trouble(f"count: {delivery.payload.decode()} says redelivered {said}, it was lost {losses} times")
 
@@ -224,17 +222,21 @@ class TransportModel:
             return
         places = {name: place for place, name in reversed(list(enumerate(names)))}
         left = [m for m in self.free(names, at) if m not in taken]
+        oldest: dict[tuple[str, int], float] = {}  # the first of a level is what ages, and those behind it come along
+        for message in taken + left:
+            level = message.queue, message.priority
+            oldest[level] = min(oldest.get(level, inf), message.since)
         for index, message in enumerate(taken):
             for other in taken[index + 1 :] + left:
                 if places[other.queue] < places[message.queue]:
                     raise Trouble(f"order: {message.payload.decode()} came before an earlier queue's {other.payload!r}")
                 if other.queue == message.queue and not other.held and not message.held:
-                    self._compare(message, other, other in left)
+                    self._compare(message, other, other in left, oldest[message.queue, message.priority])
 
-    def _compare(self, first: Message, second: Message, left: bool) -> None:
+    def _compare(self, first: Message, second: Message, left: bool, since: float) -> None:
         names = f"{first.payload.decode()} came before {second.payload.decode()}"
         aged = (second.priority - first.priority) * self.manner.aging
-        urgent = second.priority > first.priority and second.since - first.since < aged - 2 * self.manner.slack
+        urgent = second.priority > first.priority and second.since - since < aged - 2 * self.manner.slack
         if urgent and (left or not second.order_key):  # what comes behind another of its key may come at any time
             raise Trouble(f"priority: {names}, which is more urgent")
         if second.priority != first.priority or first.order_key or second.order_key:
@@ -392,6 +394,6 @@ class TransportModel:
         """What must still come."""
         return [m for m in self.messages.values() if m.gone == "no" and not 0.0 < m.expires_at <= now + 1e-9]
 
-    def open_holds(self, client: Any) -> list[Hold]:
-        """What a client may still settle, zombies and settled ones included, the newest first."""
+    def open_holds(self, client: object) -> list[Hold]:
+        """What a client may settle, what is settled or lost included, the newest first."""
         return [hold for hold in reversed(self.holds) if hold.client is client]
