@@ -46,6 +46,13 @@ class Hand:
         """These are settled, given back or lost."""
         self._jobs.difference_update(jobs)
 
+    def drop(self, jobs: Sequence[Job]) -> None:
+        """These are somebody else's. Without leases the transport gives them to nobody before they are given back."""
+        if self._extends is None:
+            self.release(jobs)
+        else:
+            self.remove(jobs)
+
     def jobs(self) -> list[Job]:
         """A copy."""
         return list(self._jobs)

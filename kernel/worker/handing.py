@@ -83,12 +83,13 @@ class Handover:
         if self.idle:
             return
         with self._lock:
-            jobs = set(self._hand.jobs())
+            jobs = self._ours()
             # At the first look its lease is still the one that it came with.
             self._since = {job: self._since.get(job, job.held_until - self._hand.lease) for job in jobs}
             self.looked_at = now
             self._end_claims(jobs)
-            due = [job for job, at in self._since.items() if now - at >= self._after and not (job.acked or job.lost)]
+            # What cannot be read runs nowhere, and would not be the same when it is written anew.
+            due = [job for job, at in self._since.items() if now - at >= self._after and not job.acked and _key(job)]
             if due and now >= self._try_at:
                 self._try_at = now + min(TRY_EVERY, self.look_every)
                 self._hand_on(due)
@@ -100,6 +101,10 @@ class Handover:
         """The worker has stopped: end all claims, so that what did not end here runs elsewhere soon."""
         with self._lock:
             self._end_claims(set())
+
+    def _ours(self) -> set[Job]:
+        """The jobs in hand that nobody has taken over: a claim on one of those would end the execution that counts."""
+        return {job for job in self._hand.jobs() if not job.lost}
 
     def _hand_on(self, jobs: list[Job]) -> None:
         self._outlet.flush()
@@ -190,7 +195,7 @@ class Handover:
         if self.idle:
             return list(suspects)
         with self._lock:
-            self._end_claims(set(self._hand.jobs()))
+            self._end_claims(self._ours())
             free: list[Job] = []
             for job in suspects:
                 if FENCE not in job.envelope.extra:
@@ -228,8 +233,9 @@ class Handover:
 
 
 def _key(job: Job) -> str:
+    """What is claimed for a job; "" for one whose message is no call."""
     envelope = job.envelope
-    return f"running:{envelope.id}:{envelope.generation}:{envelope.attempt}"
+    return envelope.id and f"running:{envelope.id}:{envelope.generation}:{envelope.attempt}"
 
 
 def _settled(key: str) -> str:

@@ -219,7 +219,7 @@ class Intake:
         self.give_back(self._pool.recall(self._most))
         self._outlet.flush()
         if job.lost or job not in self._hand:
-            self._hand.remove([job])
+            self._hand.drop([job])
             return
         if not self._may_start(job):
             self._outlet.put(job)

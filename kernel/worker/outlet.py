@@ -180,7 +180,7 @@ class Outlet:
         if not lost:
             return batch
         log.warning("%d tasks were taken over by another worker: their outcome is dropped here", len(lost))
-        self._hand.remove(lost)
+        self._hand.drop(lost)
         return [job for job in batch if not job.lost]
 
     def _record(self, batch: list[Job], now: float) -> list[tuple[Job, Entry | None]]:

@@ -210,6 +210,14 @@ def test_what_no_lease_gives_back_is_owed_until_it_is_given_back(caplog: pytest.
     assert len(bench.steal()) == 1
 
 
+@pytest.mark.parametrize(("mask", "free"), [((), 0), (("lease",), 1)])
+def test_what_is_somebody_elses_is_given_back_where_no_lease_does_it(mask: tuple[str, ...], free: int) -> None:
+    bench = Bench(1, *mask)
+    bench.hand.drop(bench.jobs)
+    assert len(bench.hand) == 0
+    assert len(bench.steal()) == free
+
+
 def test_nothing_is_renewed_where_a_connection_holds_the_messages() -> None:
     """Also behind a decorator, which has the method and refuses it."""
     inner = MemoryTransport(Space(), mask={"lease", "priorities"})

@@ -2,63 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kernel_memory import Limits, MemoryCoordination, MemoryTransport
 from kernel_memory.space import Space
 
 from kernel.clock import FakeClock
 from kernel.config import Tasks
-from kernel.envelope import Envelope, encode
-from kernel.ports import Claim, Outgoing
+from kernel.envelope import Envelope, decode, encode
+from kernel.ports import Claim, Delivery, Outgoing
 from kernel.serializers.json_ import JsonSerializer
+from kernel.worker.admit import BLANK
 from kernel.worker.hand import Hand
 from kernel.worker.handing import Handover
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
 from kernel.worker.plan import Plan
 
-
-def test_who_slept_while_it_claimed_hands_nothing_on() -> None:
-    """Its message is somebody else's by then, and a copy would run beside that one."""
-    clock, space = FakeClock(), Space()
-    transport, other = (MemoryTransport(space, clock, ("commit",), Limits(lease_total=600.0)) for _ in range(2))
-    coordination = Sleepy(space, clock)
-    for port in (transport, other, coordination):
-        port.open()
-    lease = transport.features.lease or 0.0
-    hand = Hand(transport, clock, lease, clock.advance)
-    outlet = Outlet(transport, None, hand, clock, lambda done: None, True)
-    handover = Handover(transport, coordination, hand, outlet, clock)
-    envelope = Envelope("a", "t", b"[[],{}]", "json")
-    transport.send([Outgoing("q", encode(envelope))])
-    [delivery] = transport.receive(["q"], 1, 0.0)
-    plan = Plan("t", None, Tasks(), JsonSerializer())
-    job = Job(delivery, envelope, plan, clock.monotonic() + lease, "n", bytes)
-    hand.add([job])
-    handover.look(clock.monotonic())
-    for _ in range(int(600 / lease) + 1):
-        hand.extend([job])
-        clock.advance(lease - 1)
-    coordination.sleep_for = lease + 1
-    coordination.then = lambda: other.receive(["q"], 1, 0.0)
-    handover.look(clock.monotonic())
-    [size] = transport.sizes(["q"])
-    assert (size.ready, size.delayed, size.in_flight) == (0, 0, 1)
-    assert job.lost
-    assert not job.acked
+TOTAL = 600.0
+PLAN = Plan("t", None, Tasks(), JsonSerializer())
 
 
 class Sleepy(MemoryCoordination):
     """A service that takes its time for a claim."""
 
-    sleep_for = 0.0
-    then = staticmethod(list)
+    def __init__(self, space: Space, clock: FakeClock) -> None:
+        super().__init__(space, clock)
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def claim(self, items: Sequence[Claim]) -> list[str]:
         owners = super().claim(items)
-        clock = self._clock
-        assert isinstance(clock, FakeClock)
-        clock.advance(self.sleep_for)
-        self.then()
+        self.meanwhile()
         return owners
+
+
+class Bench:
+    """One job in the hand of a worker, on a transport that sends and acknowledges in two steps."""
+
+    def __init__(self, readable: bool = True) -> None:
+        self.clock, self.space = FakeClock(), Space()
+        limits = Limits(lease_total=TOTAL)
+        self.transport, self.other = (MemoryTransport(self.space, self.clock, ("commit",), limits) for _ in range(2))
+        self.coordination = Sleepy(self.space, self.clock)
+        for port in (self.transport, self.other, self.coordination):
+            port.open()
+        self.lease = self.transport.features.lease or 0.0
+        self.hand = Hand(self.transport, self.clock, self.lease, self.clock.advance)
+        outlet = Outlet(self.transport, None, self.hand, self.clock, lambda done: None, True)
+        self.handover = Handover(self.transport, self.coordination, self.hand, outlet, self.clock)
+        envelope = Envelope("a", "t", b"[[],{}]", "json")
+        self.transport.send([Outgoing("q", encode(envelope) if readable else b"\xff")])
+        [delivery] = self.transport.receive(["q"], 1, 0.0)
+        held_until = self.clock.monotonic() + self.lease
+        self.job = Job(delivery, envelope if readable else BLANK, PLAN, held_until, "n", bytes)
+        self.hand.add([self.job])
+        self.handover.look(self.clock.monotonic())
+        for _ in range(int(TOTAL / self.lease)):
+            self.hand.extend([self.job])
+            self.clock.advance(self.lease - 1)
+
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        [size] = self.transport.sizes(["q"])
+        return size.ready, size.delayed, size.in_flight
+
+    def look(self) -> None:
+        self.handover.look(self.clock.monotonic())
+
+    def steal(self) -> list[Delivery]:
+        """The lease runs out, and somebody else has the message."""
+        self.clock.advance(self.lease + 1)
+        return self.other.receive(["q"], 1, 0.0)
+
+    def claimed(self) -> bool:
+        claim = Claim("running:a:0:0", "somebody else", 1.0)
+        mine = MemoryCoordination.claim(self.coordination, [claim]) == ["somebody else"]
+        self.coordination.drop([(claim.key, claim.owner)])
+        return not mine
+
+
+def test_a_job_that_lasts_is_handed_on() -> None:
+    bench = Bench()
+    bench.look()
+    assert bench.sizes() == (0, 1, 0)
+    assert bench.claimed()
+    assert bench.job.acked
+
+
+def test_who_slept_while_it_claimed_hands_nothing_on() -> None:
+    """Its message is somebody else's by then, and a copy would run beside that one."""
+    bench = Bench()
+    bench.coordination.meanwhile = bench.steal
+    bench.look()
+    assert bench.sizes() == (0, 0, 1)
+    assert bench.job.lost
+    assert not bench.job.acked
+
+
+def test_the_claim_of_who_was_overtaken_ends_while_its_task_still_runs() -> None:
+    """Kept, it would take the message from the one that runs now."""
+    bench = Bench()
+    bench.coordination.meanwhile = bench.steal
+    bench.look()
+    bench.coordination.meanwhile = lambda: None
+    assert bench.job in bench.hand
+    bench.look()
+    assert not bench.claimed()
+
+
+def test_what_cannot_be_read_is_not_written_anew() -> None:
+    """A copy of it would be an empty call, and the original gone."""
+    bench = Bench(readable=False)
+    bench.look()
+    assert bench.sizes() == (0, 0, 1)
+    assert not bench.job.acked
+    [delivery] = bench.steal()
+    assert delivery.payload == b"\xff"
+
+
+def test_the_copy_is_the_same_call() -> None:
+    bench = Bench()
+    bench.look()
+    bench.clock.advance(TOTAL)
+    [delivery] = bench.other.receive(["q"], 1, 0.0)
+    copy = decode(delivery.payload)
+    assert (copy.id, copy.task, copy.body, copy.attempt) == ("a", "t", b"[[],{}]", 0)
