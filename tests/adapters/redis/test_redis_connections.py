@@ -139,7 +139,7 @@ def test_a_record_of_any_size_reaches_who_waits(private: Private, opened: Opened
     _, url = private
     results, other = (opened(RedisResults, url) for _ in range(2))
     value = os.urandom(16) + bytes(size)
-    assert results.wait(["before", "after"], 0.0) == [None, None]
+    assert results.wait(["before", "after"], 0.01) == [None, None]
     waiting = later(lambda: results.wait(["after"], 20.0))
     other.put([Record("after", b"started", False, (0, 0, 0))], 60.0)
     other.put([Record("after", value, True, (0, 0, 0))], 60.0)
@@ -192,3 +192,14 @@ def test_parent_and_child_work_after_a_fork(private: Private) -> None:
         assert os.waitpid(pid, 0)[1] == 0
         app.send_task("task", (7,))
         assert app.ports.transport.sizes(["default"])[0].ready == 8
+
+
+def test_a_look_finds_what_was_written_before_it(url: str, opened: Opened) -> None:
+    """Also where the notice of it is still on its way to the connection that is told."""
+    results, writer = opened(RedisResults, url), opened(RedisResults, url)
+    results.wait(["k0"], 0.01)  # from now on it is told of something
+    for number in range(300):
+        key = f"k{number}"
+        results.wait([key], 0.0001)
+        writer.put([Record(key, b"v", True, (0, 0, 0))], 60.0)
+        assert results.wait([key], 0.0) == [b"v"]

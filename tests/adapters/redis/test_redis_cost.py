@@ -97,7 +97,7 @@ def test_who_waits_for_results_asks_nothing(private: Private, opened: Opened, mo
     _, url = private
     results = opened(RedisResults, url)
     keys = [f"k{number}" for number in range(100)]
-    results.wait(["other"], 0.0)
+    results.wait(["other"], 0.01)
     commands = monitor.during(lambda: results.wait(keys, 2.0))
     # To subscribe and look, once; and a look at the end, for a notice that was lost.
     assert [words[0] for words in commands] == ["UNSUBSCRIBE", "SUBSCRIBE", "EVALSHA", "MGET"]
