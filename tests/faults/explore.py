@@ -45,8 +45,8 @@ def run(
     machine: type[Any], place_of: Callable[[int], Place], examples: int, number: int | None, steps: int, shrink: bool
 ) -> tuple[int, str]:
     """Run one machine; the number of its steps, and the trouble it met, "" for none."""
-    total = [0]
-    case = type(machine.__name__, (machine,), {"place_of": staticmethod(place_of), "total": total})
+    total, found = [0], list[str]()
+    case = type(machine.__name__, (machine,), {"place_of": staticmethod(place_of), "total": total, "found": found})
     phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
     chosen = settings(
         max_examples=examples,
@@ -62,11 +62,8 @@ def run(
         case = seed(number)(case)
     try:
         run_state_machine_as_test(case, settings=chosen)
-    except Trouble as trouble:
-        return total[0], str(trouble)
-    except Flaky as flaky:
-        found = [str(error) for error in getattr(flaky, "exceptions", ()) if isinstance(error, Trouble)]
-        return total[0], found[0] if found else f"not the same again: {flaky}"
+    except (Trouble, Flaky) as error:
+        return total[0], found[-1 if shrink else 0] if found else f"not the same again: {error}"
     return total[0], ""
 
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from faults.machine_places import QUEUES, Place
 from faults.model import Hold, Span, TransportModel, Trouble
-from kernel.errors import PartialSend, PortError, Rejected, Unavailable
+from kernel.errors import PartialSend, Rejected, Unavailable
 from kernel.ports import Delivery, Outgoing
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Traced(RuleBasedStateMachine):
     place_of: ClassVar[Callable[[int], Place]]
     #: Steps of all examples so far.
     total: ClassVar[list[int]]
+    #: Troubles of all examples so far: what a real server does once it may not do again.
+    found: ClassVar[list[str]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,17 +76,21 @@ class Traced(RuleBasedStateMachine):
             answer = call()
             self.trace[-1] += f" -> {brief(answer)}"
             judge(answer, Span(before, self.place.now()))
-        except (Trouble, PortError, NotImplementedError) as error:
-            self.broken = True
-            raise Trouble(
-                f"{error}\n  {self.story()}" if isinstance(error, Trouble) else f"{error!r}\n  {self.story()}"
-            ) from error
+        except Exception as error:
+            raise self.trouble(error) from error
         return answer
 
     def pass_time(self, seconds: float) -> None:
         self.total[0] += 1
         self.trace.append(f"{seconds:g} s later")
         self.place.wait(seconds)
+
+    def trouble(self, error: Exception) -> Trouble:
+        """An error with what led to it; it ends the example."""
+        self.broken = True
+        what = str(error) if isinstance(error, Trouble) else f"raised: {error!r}"
+        self.found.append(f"{what}\n  {self.story()}")
+        return Trouble(self.found[-1])
 
     def story(self) -> str:
         """What was done, without its repetitions."""

@@ -195,9 +195,7 @@ class KernelMachine(Traced):
             if self.troubles:
                 raise Trouble(self.troubles[0])
         except Exception as error:
-            self.broken = True
-            what = str(error) if isinstance(error, Trouble) else f"raised: {error!r}"
-            raise Trouble(f"{what}\n  {self.story()}") from error
+            raise self.trouble(error) from error
 
     def do_turn(self, crew: Crew, digits: Digits) -> None:
         self.turn(crew)
@@ -299,8 +297,7 @@ class KernelMachine(Traced):
             if not self.broken and hasattr(self, "crew"):
                 self.drain()
         except Exception as error:
-            what = str(error) if isinstance(error, Trouble) else f"raised: {error!r}"
-            raise Trouble(f"{what}\n  {self.story()}") from error
+            raise self.trouble(error) from error
         finally:
             if hasattr(self, "level"):
                 logging.getLogger("kernel").setLevel(self.level)
