@@ -18,6 +18,10 @@ from pika.adapters.utils.selector_ioloop_adapter import AbstractSelectorIOLoop
 
 from kernel.native import monotonic, original
 
+# eventlet's would wait where a pipe is empty, or full.
+_read: Callable[[int, int], bytes] = original("os", "read")
+_write: Callable[[int, bytes], int] = original("os", "write")
+
 #: Longest sleep in seconds; it only bounds what a clock that jumps could do.
 LONGEST = 60.0
 
@@ -83,7 +87,7 @@ class Loop(AbstractSelectorIOLoop):  # type: ignore[misc]
         if self._sleeping:
             self._sleeping = False
             try:
-                os.write(self._outlet, b"\0")
+                _write(self._outlet, b"\0")
             except OSError:
                 pass  # full, which wakes it just as well, or closed with the loop
 
@@ -131,6 +135,6 @@ class Loop(AbstractSelectorIOLoop):  # type: ignore[misc]
 
     def _drain(self, descriptor: int, events: int) -> None:
         try:
-            os.read(descriptor, 4096)
+            _read(descriptor, 4096)
         except BlockingIOError:
             pass
