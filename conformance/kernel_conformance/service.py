@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class ServiceControl(Protocol):
@@ -22,3 +22,14 @@ class ServiceControl(Protocol):
 
     def restart(self) -> None:
         """Stop and start."""
+
+
+@runtime_checkable
+class Freezes(Protocol):
+    """A control that can do this too: connections stay, and nothing answers."""
+
+    def pause(self) -> None:
+        """Freeze it."""
+
+    def resume(self) -> None:
+        """End a pause."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from math import inf
 
 import pytest
 
 from kernel.errors import Unavailable
 from kernel.native import sleep
 from kernel.ports import Outgoing
-from kernel_conformance.bench import error_of
+from kernel_conformance.bench import error_of, not_proven
+from kernel_conformance.service import Freezes
 from kernel_conformance.transport.bench import QUEUE, TransportBench
 
 
@@ -120,3 +122,28 @@ def test_a_blocked_receive_notices_the_end(bench: TransportBench) -> None:
         assert error is None or isinstance(error, Unavailable)
     finally:
         bench.service.start()
+
+
+def test_a_send_to_a_frozen_service_ends_in_time(bench: TransportBench) -> None:
+    """T-SERVICE-7: while the service answers nothing, a `send` raises `Unavailable` within `answers_within` seconds.
+
+    Fix: give the whole call one deadline, or do not claim a number.
+    """
+    service = bench.service
+    lasts = bench.f.answers_within
+    if lasts == inf:
+        not_proven("no limit is claimed")
+    if not isinstance(service, Freezes):
+        not_proven("needs a service that can be frozen")
+    bench.send(b"before")
+    service.pause()
+    try:
+        began = time.monotonic()
+        call = bench.call(lambda: bench.first.send([Outgoing(QUEUE, b"x")]))
+        error = error_of(lambda: call.result(lasts + bench.tuning.patience))
+        # Half a second for a busy machine to notice.
+        assert time.monotonic() - began < lasts + 0.5
+        assert isinstance(error, Unavailable)
+    finally:
+        service.resume()
+    _again(bench)
