@@ -18,6 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final, Literal
 
@@ -122,36 +123,40 @@ def host() -> None:
     for url in msgspec.structs.astuple(place.urls):
         if url:
             discovery.transport(url.format(folder="/", tag="x"))  # imports its client before the first fork
-    while count := int(lines.readline() or b"0"):
-        cases = [msgspec.json.decode(lines.readline(), type=Case) for _ in range(count)]
-        for outcome in _side_by_side(place, deque(cases)):
+    tags = (f"c{number}" for number in count(os.getpid() * 1000))
+    while size := int(lines.readline() or b"0"):
+        cases = [msgspec.json.decode(lines.readline(), type=Case) for _ in range(size)]
+        for outcome in _side_by_side(place, deque(cases), tags):
             sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
             sys.stdout.buffer.flush()
 
 
-def _side_by_side(place: Place, waiting: deque[Case]) -> Iterator[Outcome]:
-    running: dict[int, Path] = {}
+def _side_by_side(place: Place, waiting: deque[Case], tags: Iterator[str]) -> Iterator[Outcome]:
+    running: dict[int, tuple[Path, str]] = {}
+    free: list[str] = []
     while waiting or running:
         while waiting and len(running) < place.lanes:
             folder = Path(tempfile.mkdtemp(prefix="kernel-crash-"))
-            case = waiting.popleft()
+            case, tag = waiting.popleft(), free.pop() if free else next(tags)
             pid = os.fork()
             if not pid:
                 try:
-                    _try(place, case, folder)
+                    _try(place, case, folder, tag)
                 finally:
                     os._exit(0)
-            running[pid] = folder
-        folder = running.pop(os.wait()[0])
+            running[pid] = folder, tag
+        folder, tag = running.pop(os.wait()[0])
         outcome = msgspec.json.decode((folder / "outcome.json").read_bytes(), type=Outcome)
         if not outcome.findings:
             shutil.rmtree(folder, ignore_errors=True)
+            if place.reuses:
+                free.append(tag)
         yield outcome
 
 
-def _try(place: Place, case: Case, folder: Path) -> None:
+def _try(place: Place, case: Case, folder: Path, tag: str) -> None:
     """One case in a process of its own; the outcome is left in its folder."""
-    course = run(place, case, folder)
+    course = run(place, case, folder, tag)
     events = journal(folder)
     findings = judge(place, SCENARIOS[case.scenario], events, audited(folder), course.stuck)
     starts = Counter(tuple(event.words[:3]) for event in events if event.what == "begun")

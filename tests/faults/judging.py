@@ -84,6 +84,9 @@ class Books:
             # Handing on in two steps, its process may leave a message and the copy of it.
             after = [event for event in self.events if event.life == fault.life]
             self.touched.update(hand & {_name(event) for event in after if event.what in ("sent", "parked")})
+            if mode == "freeze" and {"handed", "native"} <= self.place.traits:
+                # Where no lease tells him that he was overtaken, his claim ends the execution of another.
+                self.touched.update(hand)
         elif point.endswith("acking") and any(e.what == "point" and e.words[0] == "operator" for e in before):
             # Who sends letters again by hand is told that it failed, and does it again.
             self.touched.update({_name(event) for event in before if event.what == "received"})
@@ -165,18 +168,24 @@ def _lost(books: Books) -> Iterator[Finding]:
     fate = books.scenario.fate
     for key in sorted(books.confirmed):
         if fate == "once":
-            begun = any(name[0] == key for name in books.starts)
-            # Acknowledged before its start, a call may be lost by who dies from then on, and not by who dies before.
-            acked = any(event.what == "settled" and event.words[1] == key for event in books.events)
-            killed = any(event.what == "fault" and event.words[1] in _ONCE for event in books.events)
-            if not begun and not (acked and killed):
+            if not any(name[0] == key for name in books.starts) and not _died_before_begin(books, key):
                 yield Finding("lost", f"{key} never began to run")
         elif key not in books.ended and key not in books.letters:
             yield Finding("lost", f"{key} neither ran to its end nor is it a dead letter")
 
 
-#: Points between the early acknowledgement of a message and the begin of its body.
-_ONCE: Final = ("after acking", "body begun", "body done")
+def _died_before_begin(books: Books, key: str) -> bool:
+    """Whether a process acknowledged a message, and died before it began the task: what early acknowledgement means.
+
+    It acknowledges one at a time, so that what it acknowledged last is all that is lost with it.
+    """
+    acked = [event for event in books._of("settled") if event.words[1] == key]
+    for ack in acked:
+        after = [event for event in books.events if event.life == ack.life and event.at > ack.at]
+        killed = any(event.what == "fault" and event.words[0] == "kill" for event in after)
+        if killed and not any(event.what == "settled" for event in after):
+            return True
+    return False
 
 
 def _phantoms(books: Books) -> Iterator[Finding]:
@@ -195,9 +204,13 @@ def _duplicates(books: Books) -> Iterator[Finding]:
 def _overlaps(books: Books) -> Iterator[Finding]:
     """Two executions of one task at one time, neither of which was frozen meanwhile.
 
-    In two steps, a process that was frozen while it handed on sends a copy of what somebody else has by then.
+    Not after a freeze where messages are held by a connection: who was frozen has no means to know that they are lost,
+    and starts what he holds. Nor where he handed on in two steps: he sends a copy of what somebody else has by then.
     """
-    if books.scenario.name == "handed on" and "steps" in books.place.traits and _was_frozen_handing(books):
+    frozen_at = [event.words for event in books._of("fault") if event.words[0] == "freeze"]
+    if frozen_at and "lease" not in books.place.traits:
+        return
+    if books.scenario.name == "handed on" and any(point == f"{BEFORE}parking" for _, point in frozen_at):
         return
     spans: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
     for event in books.events:
@@ -205,17 +218,12 @@ def _overlaps(books: Books) -> Iterator[Finding]:
             spans[event.words[0]].append((event.at, _end_of(books, event), event.life))
     frozen = {event.life: event.at for event in books.events if event.what == "fault" and event.words[0] == "freeze"}
     for key, found in spans.items():
+        if books.copies[key]:
+            continue  # two calls, for the system
         live = sorted(span for span in found if not span[0] <= frozen.get(span[2], 0.0) <= span[1])
         for (_, end, life), (begin, _, other) in pairwise(live):
             if begin < end - SLACK:
                 yield Finding("overlap", f"{key} ran in processes {life} and {other} at the same time")
-
-
-def _was_frozen_handing(books: Books) -> bool:
-    return any(
-        event.words in (("freeze", f"{BEFORE}parking"), ("freeze", f"{BEFORE}sending a hop"))
-        for event in books._of("fault")
-    )
 
 
 def _end_of(books: Books, begun: Event) -> float:
@@ -283,7 +291,7 @@ def _states(books: Books) -> Iterator[Finding]:
                 yield Finding("state", f"{key} has a result, and asked for none")
             continue
         wanted = "SUCCESS" if key in books.ended else "FAILURE"
-        if scenario.fate == "once" and result is None:
+        if scenario.fate == "once" and (result is None or result[0] == "STARTED"):
             continue  # acknowledged before, its result may be lost with its process
         if result is None or result[0] != wanted:
             yield Finding("state", f"the result of {key} is {result}, in place of {wanted}")

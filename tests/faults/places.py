@@ -41,6 +41,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     counts: bool = True
     #: Whether giving back counts as a delivery.
     release_counts: bool = False
+    #: A case takes over the queues of an earlier one that ended well: making new ones is what takes the time.
+    reuses: bool = False
     #: Cases at a time.
     lanes: int = 14
 
@@ -92,12 +94,17 @@ def rabbitmq() -> Iterator[Place]:
     """Quorum queues, with results and coordination in a file of each case. A lost connection gives everything back."""
     server, address = rabbitmq_server()
     url = address + "?heartbeat=1&consumer_timeout=3&prefix={tag}."
-    traits = frozenset({"steps", "native", "handed", "amqp"})
     file = _file("results.db")
     try:
         yield Place(
-            name="rabbitmq", traits=traits, lease=3.0, urls=Urls(url, file, file), release_counts=True, lanes=8
-        )  # fmt: skip
+            name="rabbitmq",
+            traits=frozenset({"steps", "native", "handed", "amqp"}),
+            lease=3.0,
+            urls=Urls(url, file, file),
+            release_counts=True,
+            reuses=True,
+            lanes=6,
+        )
     finally:
         server.close()
 

@@ -282,6 +282,8 @@ def arm_transport(process: Process, transport: Any, idle: Callable[[], None]) ->
         return found
 
     def armed_ack(batch: Sequence[Delivery]) -> list[Delivery]:
+        for delivery in batch:
+            process.note("settling", delivery.queue, *name_of(delivery.payload), id(delivery))
         return process.call("acking", ack, batch, tell=settled("settled", batch))  # type: ignore[no-any-return]
 
     def armed_release(batch: Sequence[Delivery]) -> list[Delivery]:

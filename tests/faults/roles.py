@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -41,11 +42,14 @@ from kernel.errors import PartialSend, PortError
 from kernel.options import Call
 from kernel.outcome import decode_entry
 from kernel.ports import Outgoing
+from kernel.steady import persist
 from kernel.worker.worker import Worker
 
 QUEUE = "default"
-#: Seconds after which an opaque transport that brings nothing, and owes nothing, is taken to be at rest.
-QUIET = 0.3
+#: Seconds after which an opaque transport that brings nothing, and owes nothing (it may owe something), is at rest.
+QUIET, LONG_QUIET = 0.3, 4.0
+#: Seconds for which a busy service is asked to open.
+OPEN_FOR = 30.0
 #: Status of a worker that was told to stop by somebody else.
 STOPPED = 75
 _LEFT = {
@@ -68,7 +72,7 @@ class Ports:
         self.schedules: Any = discovery.schedules(urls.schedules) if urls.schedules else None
         for port in (self.transport, self.results, self.coordination, self.schedules):
             if port is not None:
-                port.open()
+                persist(port.open, OPEN_FOR)
         if place.changes:
             self.transport = Passthrough(self.transport, replace(self.transport.features, **place.changes))
         if process is not None:
@@ -97,7 +101,7 @@ def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process
         if scenario.sends == "bytes":
             flows.app.post([Outgoing(QUEUE, b"\xff" + key.encode()) for key in keys])
         else:
-            if scenario.sends == "into the void":
+            if scenario.sends == "into the void" and process.once("vanished"):
                 ports.transport.declare([QUEUE])
                 remove(urls.transport, [_options(urls.transport)["prefix"] + QUEUE])
             calls = [_call(place, scenario, key, index) for index, key in enumerate(keys)]
@@ -130,9 +134,10 @@ def work(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -
     since, rested = [time.monotonic()], []
 
     def idle() -> None:
-        if process.busy or (not _is_empty(ports) if place.sized else _is_owed(process.folder)):
+        wait = (0.0 if _is_empty(ports) else inf) if place.sized else _quiet_for(process.folder)
+        if process.busy or wait == inf:
             since[0] = time.monotonic()
-        elif place.sized or time.monotonic() - since[0] > QUIET:
+        elif time.monotonic() - since[0] >= wait:
             rested.append(True)
             worker.stop()
 
@@ -189,13 +194,27 @@ def _is_empty(ports: Ports) -> bool:
     return not (size.ready or size.delayed or size.in_flight or waits)
 
 
-def _is_owed(folder: Path) -> bool:
-    """Of one that cannot: whether the journals know of more messages that were stored than were settled."""
+def _quiet_for(folder: Path) -> float:
+    """Of one that cannot: for how long nothing must have come, if all is to be at rest.
+
+    The journals know what was stored and what was settled. Whether an acknowledgement arrived that another thread was
+    making when its process was killed, only the transport knows: if not, the message comes soon.
+    """
     owed: Counter[Any] = Counter()
+    unclear: set[Any] = set()
     for event in journal(folder):
-        if event.what in ("sent", "settled") and event.words[0] == QUEUE:
-            owed[event.words[:4]] += 1 if event.what == "sent" else -1
-    return any(count > 0 for count in owed.values())
+        if event.words and event.words[0] == QUEUE:
+            if event.what in ("sent", "settled"):
+                owed[event.words[:4]] += 1 if event.what == "sent" else -1
+            if event.what == "settling":
+                unclear.add((event.life, *event.words))
+            elif event.what == "settled":
+                unclear.discard((event.life, *event.words))
+    names = {each[1:5] for each in unclear}
+    left = [name for name, count in owed.items() if count > 0]
+    if not left:
+        return QUIET
+    return LONG_QUIET if names.issuperset(left) else inf
 
 
 # -- what is left --------------------------------------------------------------------------------------------------
@@ -218,6 +237,9 @@ def audit(place: Place, urls: Urls, folder: Path) -> None:
     left = [f"{count} {what}" for what, count in _leftovers(place, urls, transport) if count]
     if ports.schedules is not None and ports.schedules.next_at(pump.SPACE) is not None:
         left.append("parked entries")
+    gone, until = 0, time.monotonic() + OPEN_FOR
+    while place.reuses and gone < len(letters) and time.monotonic() < until:
+        gone += DeadLetters(transport, QUEUE).purge()  # what was only looked at is on its way back
     (folder / "audit.json").write_text(json.dumps({"letters": letters, "results": results, "left": left}))
     flows.app.close()
 

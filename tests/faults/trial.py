@@ -53,12 +53,12 @@ class Course(msgspec.Struct):
     seconds: float = 0.0
 
 
-def run(place: Place, case: Case, folder: Path) -> Course:
-    """Run a case in a folder of its own."""
+def run(place: Place, case: Case, folder: Path, tag: str) -> Course:
+    """Run a case in a folder of its own. `tag` is in the names of what it has on a server."""
     began_at = time.monotonic()
     course = Course()
     try:
-        _Stage(place, case, folder).play()
+        _Stage(place, case, folder, tag).play()
     except _Stuck as stuck:
         course.stuck = str(stuck)
     course.seconds = time.monotonic() - began_at
@@ -72,12 +72,12 @@ class _Stuck(Exception):
 class _Stage:
     """The processes of one case."""
 
-    def __init__(self, place: Place, case: Case, folder: Path) -> None:
+    def __init__(self, place: Place, case: Case, folder: Path, tag: str) -> None:
         self._place = place
         self._case = case
         self._folder = folder
         self._scenario: Scenario = SCENARIOS[case.scenario]
-        self._urls = place.of(folder, f"c{case.number}-{os.getpid()}")
+        self._urls = place.of(folder, tag)
         self._lives = 0
         self._limit = case.patience
         self._until = time.monotonic() + self._limit
