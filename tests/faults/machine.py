@@ -165,14 +165,14 @@ class QueueMachine(Traced):
                 return set(partial.errors)
             except Rejected as error:
                 if error.sent != "no":
-                    raise Trouble(f"what is refused was sent: {error.sent}") from error
+                    raise Trouble(f"refused: what is refused was sent: {error.sent}") from error
                 return set(range(len(batch)))
             return set()
 
         def judge(errors: set[int], at: Span) -> None:
             whole = bool(refused) and len(errors) == len(batch)  # an adapter may refuse a batch for one of its messages
             if errors != refused and not whole:
-                raise Trouble(f"refused were {sorted(errors)} in place of {sorted(refused)}")
+                raise Trouble(f"refused: {sorted(errors)} in place of {sorted(refused)}")
             self.model.sent(client, [out for index, out in enumerate(batch) if index not in errors], at)
 
         self.judged(f"client {who} sends {' '.join(map(described, batch))}", call, judge)
@@ -239,7 +239,7 @@ class QueueMachine(Traced):
 
         def judge(lost: list[Delivery] | None, at: Span) -> None:
             if (lost is None) != refused:
-                raise Trouble(f"a commit was {'taken' if refused else 'refused'}")
+                raise Trouble(f"refused: a commit was {'taken' if refused else 'refused'}")
             if lost is not None:
                 self.model.committed(client, pairs, lost, at)
 
@@ -267,7 +267,7 @@ class QueueMachine(Traced):
                 client.receive(QUEUES, 1, 0.0)
             except Unavailable:
                 return
-            raise Trouble("a closed transport receives")
+            raise Trouble("closed: a closed transport receives")
 
         self.judged(f"{name} closes", call, lambda _, at: self.model.closed(client, at, given_back=True))
 
@@ -300,7 +300,7 @@ class QueueMachine(Traced):
 
     def sized(self, sizes: Sequence[Any], at: Span) -> None:
         if [size.queue for size in sizes] != list(QUEUES):
-            raise Trouble("sizes are not in the order asked")
+            raise Trouble("sizes: not in the order asked")
         for size in sizes:
             self.model.sized(size, at)
 

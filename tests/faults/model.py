@@ -148,7 +148,7 @@ class TransportModel:
         """Judge what a `receive` returned, and remember who holds it."""
         self.queues.update(names)
         if len(got) > limit:
-            raise Trouble(f"{len(got)} messages where {limit} were asked for")
+            raise Trouble(f"limit: {len(got)} messages where {limit} were asked for")
         taken: list[Message] = []
         for delivery in got:
             message = self.messages.get(delivery.payload)
@@ -270,7 +270,7 @@ class TransportModel:
         """Whether these may be the lost ones; returns those that took effect and were open before."""
         given = {id(hold.delivery): hold for hold in holds}
         if len({id(delivery) for delivery in lost}) < len(lost) or not {id(d) for d in lost} <= given.keys():
-            raise Trouble("the lost ones are not the objects that were given, each once")
+            raise Trouble("fence: the lost ones are not the objects that were given, each once")
         gone = {id(delivery) for delivery in lost}
         effective: list[Hold] = []
         for hold in holds:

@@ -90,7 +90,8 @@ BROKEN: dict[str, tuple[type[Any], ...]] = {
     ),
 }
 SAID = {
-    "transport": "count: early: expired: fence: lost: order: peek: phantom: priority: purge: sizes: twice:",
+    "transport": "closed: count: early: expired: fence: limit: lost: order: peek: phantom: priority: purge: refused: "
+    "sizes: twice:",
     "results": "rank: standing:",
     "coordination": "bucket: claim: slot: tally:",
     "schedules": "next: take:",
