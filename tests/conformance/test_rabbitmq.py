@@ -85,6 +85,12 @@ class Control:
     def restart(self) -> None:
         own_node()[0].restart()
 
+    def pause(self) -> None:
+        own_node()[0].pause()
+
+    def resume(self) -> None:
+        own_node()[0].resume()
+
 
 class TestQuorum(TransportConformance):
     label = "rabbitmq"
