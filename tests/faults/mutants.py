@@ -159,6 +159,8 @@ def _note(catch: Catch, outcome: Outcome) -> None:
     if outcome.case.mutant:
         shutil.rmtree(outcome.folder, ignore_errors=True)
         catch.found = {finding.check: finding.text for finding in reversed(outcome.findings)}
+        if outcome.unhit:
+            catch.healthy = "the fault did not come to pass with it"
     elif outcome.findings or outcome.unhit:
         catch.healthy = "; ".join(map(str, outcome.findings)) or "the fault did not come to pass"
 

@@ -226,22 +226,24 @@ def name_of(payload: bytes) -> Name:
     return envelope.id, envelope.generation, envelope.attempt
 
 
-def _subject(batch: Iterable[Outgoing]) -> str:
-    """What is sent, for the name of a point."""
-    for out in batch:
-        if decode_dead(out.payload) is not None:
-            return "a dead letter"
-        try:
-            envelope = decode(out.payload)
-        except DecodeError:
-            return "a call"
-        if wire.HOP in envelope.extra:
-            return "a hop"
-        if envelope.attempt:
-            return "a retry"
-        if envelope.generation:
-            return "a requeue"
-    return "a call"
+def _subject(batch: Sequence[Outgoing]) -> str:
+    """What is sent, for the name of a point; of a mixed batch, what matters most."""
+    found = {_kind(out) for out in batch}
+    return next((kind for kind in ("a dead letter", "a hop", "a retry", "a requeue") if kind in found), "a call")
+
+
+def _kind(out: Outgoing) -> str:
+    if decode_dead(out.payload) is not None:
+        return "a dead letter"
+    try:
+        envelope = decode(out.payload)
+    except DecodeError:
+        return "a call"
+    if wire.HOP in envelope.extra:
+        return "a hop"
+    if envelope.attempt:
+        return "a retry"
+    return "a requeue" if envelope.generation else "a call"
 
 
 def arm_transport(process: Process, transport: Any, idle: Callable[[], None]) -> None:
