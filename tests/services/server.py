@@ -15,31 +15,56 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from threading import Event, RLock
+from typing import IO
 
 import pytest
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 #: Longest wait for a server to answer or to end; seconds. RabbitMQ needs ten on a busy machine.
 LONG = 60.0
 #: Ports of the tests: the first, and how many.
 FIRST_PORT, PORTS = 20000, 12000
 _ports = count()
+_locks: list[IO[str]] = []
 _pause = Event()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface for a server of this process.
+    """A TCP port of the loopback interface that belongs to this process until it ends.
 
     Not one that the system picks: between this look and the start of the server, the connection of another test may be
-    given the same. These are below those that systems pick (Linux, macOS), and each process begins elsewhere.
+    given the same. These are below those that systems pick (Linux, macOS). A server that a test has ended leaves its
+    port unused for a while, so that nobody is listening says little: whoever has it holds a lock.
     """
     while True:
         port = FIRST_PORT + (os.getpid() * 16 + next(_ports)) % PORTS
+        if not _taken(port):
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port
+
+
+def _taken(port: int) -> bool:
+    """Whether this process has it now: a file is locked, which the system undoes however the process ends."""
+    if fcntl is None:
+        return True
+    lock = (Path(tempfile.gettempdir()) / f"kernel-test-port-{port}").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return False
+    _locks.append(lock)
+    atexit.register(os.unlink, lock.name)
+    return True
 
 
 def program(*names: str, install: str) -> str:
