@@ -37,10 +37,10 @@ class Share:
 
 #: 500,000 tasks and 2,000 faults in all.
 SHARES: Mapping[str, Share] = {
-    "rabbitmq": Share(16, 6_000, 45),
+    "rabbitmq": Share(8, 6_000, 45),
     "sqs": Share(8, 1_200, 30),
-    "redis": Share(14, 15_000, 65),
-    "sqlite": Share(14, 15_000, 65),
+    "redis": Share(14, 17_000, 65),
+    "sqlite": Share(14, 17_000, 65),
 }
 #: Runs of one part, on the same servers.
 PART = 4
