@@ -155,7 +155,7 @@ _ALL: Final = (
     Scenario(name="early ack", task="early", count=2, fate="once"),
     Scenario(name="unreadable", task="plain", count=2, sends="bytes", fate="dead", kind="unprocessable", keeps=False),
     Scenario(name="requeued", task="failing", count=2, requeued=True),
-    Scenario(name="two workers", task="plain", count=2, leases=1.6, least=0.5, workers=2),
+    Scenario(name="three workers", task="plain", count=2, leases=1.6, least=0.5, workers=3),
     Scenario(name="long and short", task="plain", count=2, first=0.7, pool="threads", slots=2),
     Scenario(name="vanished", task="plain", count=2, sends="into the void", needs=frozenset({"amqp"})),
     Scenario(name="handed on", task="quiet", count=1, least=3.5, keeps=False, needs=frozenset({"handed"})),

@@ -101,7 +101,7 @@ def _all() -> Iterable[Mutant]:
     yield mutant(core.swallowed_result_error, "sqlite", "plain", _refuse("before putting SUCCESS"), "state")
     partial = (Fault("producer", "before sending a call", "partial"),)
     yield mutant(core.partial_failure_that_is_success, "sqlite", "plain", partial, "lost")
-    yield mutant(core.lease_without_renewal, "sqlite", "two workers", (), "duplicates")
+    yield mutant(core.lease_without_renewal, "sqlite", "three workers", (), "duplicates")
     yield mutant(core.standing_record_ignored, "sqlite", "plain", _kill("after putting SUCCESS"), "again")
     yield mutant(core.standing_failure_without_its_letter, "sqlite", "dead", _kill("after putting FAILURE"), "lost")
     yield mutant(core.start_not_recorded, "sqlite", "long", _freeze("after extending"), "fence")
