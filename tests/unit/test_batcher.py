@@ -141,7 +141,7 @@ def test_coroutines_of_several_loops_share_a_send() -> None:
         thread.join(LONG)
     assert outcomes == [[None] * 5] * 3
     assert sorted(gate.sent) == sorted(f"{n}-{i}".encode() for n in range(3) for i in range(5))
-    assert len(gate.batches) == 2
+    assert len(gate.batches) <= 2  # one, when the thread that sends began last
 
 
 def test_a_caller_that_gave_up_and_a_loop_that_is_closed_disturb_nobody() -> None:
