@@ -106,7 +106,7 @@ def _all() -> Iterable[Mutant]:
     yield mutant(core.standing_failure_without_its_letter, "sqlite", "dead", _kill("after putting FAILURE"), "lost")
     yield mutant(core.start_not_recorded, "sqlite", "long", _freeze("after extending"), "fence")
     yield mutant(core.delivery_limit_not_counted, "sqlite", "poison", (), "stuck")
-    yield mutant(core.time_ignored, "sqlite", "delayed", (), "early")
+    yield mutant(core.time_ignored, "sqlite", "much later", (), "early")
     yield mutant(core.give_back_that_forgets, "sqlite", "back", (), "redelivered")
     yield mutant(core.drain_that_acks, "sqlite", "long", (Fault("worker", "body begun", "quit"),), "lost")
     yield mutant(core.tail_that_is_dropped, "sqlite", "plain", (), "stuck")
