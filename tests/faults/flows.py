@@ -149,7 +149,8 @@ _ALL: Final = (
     Scenario(name="quiet retry", task="quietly again", count=2, keeps=False),
     Scenario(name="dead", task="failing", count=2, fate="dead", reason="no retry left"),
     Scenario(name="delayed", task="plain", count=2, countdown=1.2),
-    # For a mutant alone, on a machine however busy; no system has this trait.
+    # For mutants alone, on a machine however busy; no system has this trait.
+    Scenario(name="much longer", task="plain", count=1, least=3.0, needs=frozenset({"time"})),
     Scenario(name="much later", task="plain", count=1, countdown=6.0, needs=frozenset({"time"})),
     Scenario(name="poison", task="poison", count=1, fate="dead", reason="started", starts=1 + DELIVERIES),
     Scenario(name="long", task="plain", count=1, leases=0.7, least=0.2),
