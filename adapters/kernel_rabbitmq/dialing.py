@@ -140,6 +140,7 @@ class Dialer:
         for family, kind, protocol, _, address in found:
             socket = original("socket", "socket")(family, kind, protocol)
             socket.setblocking(False)
+            self._loop.own(socket)  # who dials or waits for a frozen broker when the adapter is closed closes nothing
             try:
                 number = socket.connect_ex(address)
                 if number == errno.EINPROGRESS:

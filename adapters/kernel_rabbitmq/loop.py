@@ -24,6 +24,8 @@ _write: Callable[[int, bytes], int] = original("os", "write")
 
 #: Longest sleep in seconds; it only bounds what a clock that jumps could do.
 LONGEST = 60.0
+#: How often callbacks that callbacks add are still run when the loop ends.
+LAST_ROUNDS = 4
 
 
 class Timer:
@@ -49,6 +51,7 @@ class Loop(AbstractSelectorIOLoop):  # type: ignore[misc]
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._handlers: dict[int, Callable[[int, int], object]] = {}
+        self._owned: list[Any] = []
         self._stopping = False
         self._sleeping = False
         self._inlet, self._outlet = os.pipe()
@@ -71,13 +74,23 @@ class Loop(AbstractSelectorIOLoop):  # type: ignore[misc]
                 handler = self._handlers.get(descriptor)
                 if handler is not None:
                     handler(descriptor, mask)
+        # Callbacks close sockets: pika gives up a connection with one that adds another.
+        for _ in range(LAST_ROUNDS):
+            for _ in range(len(ready)):
+                ready.popleft()()
 
     def stop(self) -> None:
         """End `start` soon."""
         self._stopping = True
 
+    def own(self, socket: Any) -> None:
+        """Close this socket at the latest with the loop."""
+        self._owned = [each for each in self._owned if each.fileno() >= 0] + [socket]
+
     def close(self) -> None:
-        """Close the pipe. After `start` has returned."""
+        """Close the pipe, and the sockets that are open still. After `start` has returned."""
+        for socket in self._owned:
+            socket.close()
         os.close(self._inlet)
         os.close(self._outlet)
 

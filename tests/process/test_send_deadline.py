@@ -19,13 +19,10 @@ from support import eventually, slowness
 from kernel import Kernel, Unavailable
 from kernel.errors import PortError
 
-# pika closes the socket of a connection that it gave up when that is collected.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
-
 #: Seconds that a send may take.
 TIMEOUT = 1.0
 #: What a busy machine adds to it, in seconds on a quiet one.
-LATE = 0.5
+LATE = 1.0
 
 #: A service that is well, and the context in which it answers nobody.
 Service = tuple[str, Callable[[], AbstractContextManager[object]]]
