@@ -20,7 +20,10 @@ from faults.crew import Crew
 from faults.ledger import Books
 from faults.systems import SYSTEMS, Rig
 
-#: Part of the time that is not looked at: caches fill, the allocator finds its size.
+#: Tasks that are sent at once before anything is looked at, so that buffers, caches and the allocator find their size:
+#: at a few tasks a second they would take an hour for it.
+BURST = 10_000
+#: Part of the time that is not looked at either.
 WARM_UP = 0.25
 #: Seconds between two samples.
 EVERY = 2.0
@@ -112,10 +115,13 @@ class Soak:
         self.samples: Mapping[str, list[Sample]] = defaultdict(list)
         self.books = Books()
 
-    def run(self, seconds: float, rate: float) -> None:
-        """Send so many tasks a second for so long, and wait until they have ended."""
+    def run(self, seconds: float, rate: float, burst: int = 0) -> None:
+        """Send some tasks at once, then so many a second for so long, and wait until they have ended."""
         try:
             self._crew.worker.ready(2)
+            if burst:
+                self._crew.produce(burst, 2, 1e6)
+                self._rest(2 * REST)
             self._crew.produce(int(seconds * rate), 1, rate)
             until = time.monotonic() + seconds
             for number in count(1):
@@ -125,7 +131,7 @@ class Soak:
                 self._sample()
                 if number % 15 == 0:
                     self.books.update(self._folder)
-            self._rest()
+            self._rest(REST)
         finally:
             self._crew.close()
             self._rig.close()
@@ -138,8 +144,8 @@ class Soak:
                 name = "supervisor" if pid == supervisor else f"worker process {pid}"
                 self.samples[name].append(sample)
 
-    def _rest(self) -> None:
-        deadline = time.monotonic() + REST
+    def _rest(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             self.books.update(self._folder)
             if not self._crew.producing and all(key[0] == "g" for key in self.books.unfinished):
@@ -168,7 +174,7 @@ def soaked(name: str, minutes: float, rate: float, pool: str) -> tuple[list[list
     folder = Path(tempfile.mkdtemp(prefix="kernel-soak-"))
     with SYSTEMS[name]() as system:
         soak = Soak(folder, system.rig(folder, 1), pool)
-        soak.run(minutes * 60, rate)
+        soak.run(minutes * 60, rate, BURST)
     rows = []
     for process, samples in soak.samples.items():
         found = growth(samples)
