@@ -100,6 +100,15 @@ def test_a_send_that_is_not_known_to_have_failed_may_be_a_second_message(tmp_pat
     assert list(_audited(tmp_path).chains())
 
 
+def test_one_fault_may_touch_every_message_that_carries_a_call(tmp_path: Path) -> None:
+    _write(tmp_path, 1, "attempt w 1.0", "unknown w 1.0", "attempt w 1.1", "confirmed w 1.1")
+    _write(tmp_path, 2, *("start w#0 2.0", "end w 2.1") * 4)
+    assert list(_audited(tmp_path).chains())
+    assert not list(_audited(tmp_path, Mishap("", 1.5, 1.8)).chains())
+    _write(tmp_path, 2, "start w#0 2.0", "end w 2.1")
+    assert list(_audited(tmp_path, Mishap("", 1.5, 1.8)).chains())
+
+
 def test_duplicates_must_not_grow_along_a_chain(tmp_path: Path) -> None:
     _write(tmp_path, 1, "attempt c 1.0", "confirmed c 1.0")
     _write(tmp_path, 2, "start c#0 2.0", "again c 2.1", "start c#1 7.0", "again c 7.1", "start c#1 7.2", "again c 7.3")
