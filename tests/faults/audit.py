@@ -104,7 +104,7 @@ class Audit:
         """Nothing began before its time, but for a worker whose own clock is what counts and was set."""
         for key, moment in self.books.early:
             excused = self.rig.host_clock and any(
-                mishap.name == "a worker's clock set" and mishap.touches(mishap.pids or (), moment - 5.0, moment)
+                mishap.name == "the clock set" and mishap.touches(mishap.pids or (), moment - 5.0, moment)
                 for mishap in self.mishaps
             )
             if not excused:

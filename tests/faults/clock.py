@@ -1,4 +1,4 @@
-"""Sets the wall clock of a single process; `clocks/sitecustomize.py` is the other end."""
+"""Sets the wall clock of a single process, or of all of a run; `clocks/sitecustomize.py` is the other end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ PLACE = Path(__file__).parent / "clocks"
 #: Highest process id of Linux.
 HIGHEST = 1 << 22
 _NUMBER = struct.Struct("d")
+#: In place of a process id: all processes, also those that start later.
+EVERYBODY = 0
 
 
 class Clocks:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from services.server import Server
 
+from faults.clock import EVERYBODY
 from faults.crew import NEWEST, Crew
 from faults.proxy import Proxy, Weather
 from faults.systems import Rig
@@ -63,7 +64,7 @@ class Fault(NamedTuple):
 
 def menu(crew: Crew, rig: Rig) -> dict[str, Fault]:
     """All that can happen to this system."""
-    found = _of_workers(crew, rig.lease)
+    found = _of_workers(crew, rig)
     if rig.server is not None:
         found |= _of_server("the server", rig.server, durable=rig.durable)
     if rig.store is not None:
@@ -84,7 +85,8 @@ def menu(crew: Crew, rig: Rig) -> dict[str, Fault]:
 # -- workers and producers ---------------------------------------------------------------------------------------------
 
 
-def _of_workers(crew: Crew, lease: float) -> dict[str, Fault]:
+def _of_workers(crew: Crew, rig: Rig) -> dict[str, Fault]:
+    lease = rig.lease
     return {
         "a worker process killed": Fault(5, 0.0, 0.0, lambda random: _kill_child(crew, random)),
         "a worker process frozen beyond its lease": Fault(
@@ -95,7 +97,10 @@ def _of_workers(crew: Crew, lease: float) -> dict[str, Fault]:
         "the worker replaced in the orderly way": Fault(2, 0.0, 0.0, lambda random: _roll(crew, 0)),
         "an older version deployed": Fault(2, 1.0, 2.0, lambda random: _roll(crew, 1)),
         "a producer killed": Fault(1, 0.0, 0.0, lambda random: _kill_producer(crew)),
-        "a worker's clock set": Fault(2, 0.5, 2.0, lambda random: _set_clock(crew, random)),
+        # Where leases go by the clock of the machine, all workers are on it: no process has a time of its own.
+        "the clock set" if rig.host_clock else "a worker's clock set": Fault(
+            2, 0.5, 2.0, lambda random: _set_clock(crew, random, rig.host_clock)
+        ),
     }
 
 
@@ -138,13 +143,13 @@ def _kill_producer(crew: Crew) -> Struck | None:
     return Struck(NOBODY) if crew.kill_producer() else None
 
 
-def _set_clock(crew: Crew, random: Random) -> Struck | None:
+def _set_clock(crew: Crew, random: Random, everybody: bool) -> Struck | None:
     """A jump of some seconds: what a worker asks for by its own clock, such as a retry, is late or early by so much."""
-    pid = _child(crew, random)
-    if not pid:
+    pid = EVERYBODY if everybody else _child(crew, random)
+    if not pid and not everybody:
         return None
     crew.clocks.set(pid, random.choice((-1, 1)) * random.uniform(0.5, 4.0))
-    return Struck(frozenset((pid,)), lambda: crew.clocks.set(pid, 0.0))
+    return Struck(None if everybody else frozenset((pid,)), lambda: crew.clocks.set(pid, 0.0))
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------

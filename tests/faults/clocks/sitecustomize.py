@@ -1,7 +1,7 @@
 """A wall clock that can be set, for each process alone: Python imports this before anything else.
 
-The file that `FAULT_CLOCKS` names holds a number of seconds for every process id. Whoever reads the time in a process
-gets that much more or less of it; the clock of the machine is not touched.
+The file that `FAULT_CLOCKS` names holds a number of seconds for every process id, and in the place of 0 one for all of
+them. Whoever reads the time in a process gets that much more or less of it; the clock of the machine is not touched.
 """
 
 import mmap
@@ -16,9 +16,10 @@ if _path:
     _offsets = os.open(_path, os.O_RDWR)
     _place = os.getpid() * _SIZE
     _page = mmap.mmap(_offsets, mmap.PAGESIZE, offset=_place // mmap.PAGESIZE * mmap.PAGESIZE)
+    _everybody = mmap.mmap(_offsets, mmap.PAGESIZE)
     _read = struct.Struct("d").unpack_from
 
     def _time() -> float:
-        return _real() + _read(_page, _place % mmap.PAGESIZE)[0]
+        return _real() + _read(_everybody)[0] + _read(_page, _place % mmap.PAGESIZE)[0]
 
     time.time = _time
