@@ -58,7 +58,7 @@ class ChecksThenWrites(MemoryResults):
 
     def put(self, items: Sequence[Record], ttl: float) -> list[bytes | None]:
         standing = self.get([item.key for item in items])
-        sleep(0.0005)
+        sleep(0.005)
         if not any(standing):
             self.delete([item.key for item in items])
             super().put(items, ttl)
