@@ -135,10 +135,10 @@ def _models(quick: bool, seed: int) -> Chapter:
         console.print(f"{name}: {verdicts[-1].steps} steps, {verdicts[-1].troubles or 'nothing wrong'}")
     return Chapter(
         "Engine 3: models",
-        f"python -m faults.explore --seed {seed}",
+        f"python -m faults.prove --only models --seed {seed}{' --quick' if quick else ''}",
         ("system", "examples", "commands"),
         [[verdict.system, f"{verdict.examples:,}", f"{verdict.steps:,}"] for verdict in verdicts],
-        ["Examples of all machines together; of the memory adapter, 3,000 of each, of the others 60."],
+        ["Examples of all machines of a system together; a command is one call whose answer was judged."],
         [f"{verdict.system}, {trouble}" for verdict in verdicts for trouble in verdict.troubles],
     )
 
