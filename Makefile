@@ -60,7 +60,7 @@ docs: $(SETUP)  ## docs/capabilities.md, from a run of the conformance suite
 		--kernel-conformance-report=build/conformance
 	$(BIN)python -m kernel_conformance compare build/conformance --output docs/capabilities.md
 
-prove: $(SETUP)  ## try to lose a task: crash points, random faults, models, mutants (an hour; ARGS=--quick: minutes)
+prove: $(SETUP)  ## try to lose a task: crash points, random faults, models, mutants (hours; ARGS=--quick: a part)
 	.ci/services
 	PYTHONPATH=tests $(BIN)python -m faults $(ARGS)
 

@@ -44,10 +44,9 @@ class Outlet:
         inline: bool,
         buried: Callable[[Dead, str], None] | None = None,
     ) -> None:
-        """`settled` is told of every batch that is through: logging, hooks, counters.
+        """`settled` is told of every batch that is through, `buried` of every dead letter that was sent.
 
-        `inline`: whoever runs the jobs calls `flush`; else `start` is called, and a thread does it. `buried` is told
-        of every dead letter that was sent.
+        `inline`: whoever runs the jobs calls `flush`; else `start` is called, and a thread does it.
         """
         self._transport = transport
         self._results = results

@@ -221,13 +221,13 @@ def tell(name: str, quick: bool, seed: int) -> Chapter:
 
 @click.command()
 @click.option("--only", "names", multiple=True, type=click.Choice(list(CHAPTERS)), help="Default: all but the soak.")
-@click.option("--quick", is_flag=True, help="A part of each; some minutes.")
+@click.option("--quick", is_flag=True, help="A part of each.")
 @click.option("--seed", default=1, show_default=True, help="Of the random engines.")
 @click.option("--record", is_flag=True, help=f"Write what was told so far into {PAGE.relative_to(ROOT)}.")
 def main(names: tuple[str, ...], quick: bool, seed: int, record: bool) -> None:
     """Look for lost, repeated and stuck tasks with three engines, and for what they would not find with mutants.
 
-    The status is 1 when anything is wrong. It takes about an hour on two cores, --quick some minutes.
+    The status is 1 when anything is wrong. It takes well over an hour on two cores; --quick tries a part.
     """
     troubles: list[str] = []
     for name in names or [name for name in CHAPTERS if name not in _ASKED]:
