@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
 from weakref import WeakSet
 
@@ -17,16 +16,18 @@ from kernel.config import Config
 from kernel.current import application
 from kernel.dead import DeadLetters
 from kernel.errand import Errands
-from kernel.errors import ConfigError, PartialSend, PortError, Unavailable
+from kernel.errors import ConfigError, Unavailable
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
+from kernel.many import send_many
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
 from kernel.outbox import Spool, Within
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
+from kernel.registry import Registry
 from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, LaterResults, Results
 from kernel.sender import MOST, Sender
-from kernel.task import Declares, DeclaresBound, Task, default_name, shared
+from kernel.task import Declares, DeclaresBound, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,7 +64,7 @@ class Kernel:
         self.command_line: dict[str, Any] = {}
         self._options = options
         self._plugins = tuple(plugins)
-        self._own: dict[str, Task[..., Any, Any]] = {}
+        self._registry = Registry(self)
         self._given = Given()
         #: How often it was closed.
         self._closings = 0
@@ -89,6 +90,7 @@ class Kernel:
         """Drop everything that is made on first use."""
         self._config: Config | None = None
         self._hooks: Hooks | None = None
+        self._registry.declared = None
         self._opened: Opened | None = None
         self._results: Results | None = None
         self._sender: Sender | None = None
@@ -111,9 +113,10 @@ class Kernel:
     def hooks(self) -> Hooks:
         """The plugins: those given in code and those that installed packages offer."""
         if self._hooks is None:
-            self._hooks = Hooks.load(self._plugins)
-            for task in self._own.values():
-                self._hooks.task_registered(self, task)
+            self._hooks = hooks = Hooks.load(self._plugins)
+            self._registry.declared = lambda task: hooks.task_registered(self, task)
+            for task in self._registry.own.values():
+                hooks.task_registered(self, task)
         return self._hooks
 
     def use(
@@ -179,25 +182,17 @@ class Kernel:
     def task(self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
     def task(self, function: Any = None, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
         """Declare a task, as `@app.task` or `@app.task(option=...)`; the options are `kernel.options.TaskOptions`."""
-        check_known(options, TaskOptions, "task")
 
         def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
-            name = options.get("name") or default_name(function)
-            earlier = self._own.get(name)
-            if earlier is not None and earlier.function.__code__ is not getattr(function, "__code__", None):
-                raise ConfigError(f"two tasks are called {name!r}: give one of them another name=")
-            task: Task[..., Any, Any] = Task(function, name, options, bind, self)
-            self._own[name] = task
-            if self._hooks is not None:
-                self._hooks.task_registered(self, task)
-            return task
+            return self._registry.declare(function, options, bind)
 
+        check_known(options, TaskOptions, "task")
         return declare if function is None else declare(function)
 
     @property
     def tasks(self) -> dict[str, Task[..., Any, Any]]:
         """All tasks by name: its own, and those that libraries share."""
-        return {**shared, **self._own}
+        return self._registry.all()
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -209,7 +204,7 @@ class Kernel:
             limit = tasks.max_payload
             # Before the transport is open nobody knows its own limit; opening it is a matter of the send's deadline.
             own = opened.transport.features.max_payload if opened is not None else 0
-            task = task or self._own.get(name) or shared.get(name)
+            task = task or self._registry.find(name)
             sheet = CallSheet(name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock)
             if opened is not None:
                 self._sheets[name] = sheet
@@ -250,52 +245,8 @@ class Kernel:
         (`TypeError`, `EncodeError`, ...) ends it there: the batches before are sent.
         """
         name = task if isinstance(task, str) else task.name
-        batch = open_batch.get()
-        sender = self.sender
-        most, patience = sender.reach() if batch is None else (MOST, 0.0)
-        sheet = self.sheet(name, None if isinstance(task, str) else task)
-        handles: list[AsyncResult[R]] = []
-        errors: dict[int, PortError] = {}
-        calls = iter(calls)
-        while part := list(islice(calls, most)):
-            start = len(handles)
-            messages = self._messages(sheet, part, handles)
-            try:
-                if batch is not None:
-                    batch.messages.extend(messages)
-                else:
-                    sender.post(messages, patience)
-                    patience = sender.timeout
-            except PartialSend as partial:
-                errors.update({start + index: error for index, error in partial.errors.items()})
-            except PortError as error:
-                if start == 0:
-                    raise
-                end = len(handles) + sum(1 for _ in calls)
-                errors.update(dict.fromkeys(range(start, end), error))
-        if errors:
-            raise PartialSend(errors)
-        return handles
-
-    def _messages(
-        self, sheet: CallSheet, calls: Sequence[Sequence[Any] | Call], handles: list[AsyncResult[R]]
-    ) -> list[Outgoing]:
-        """What is sent for some calls of one task; their results are added to `handles`."""
-        kept = self._kept
-        usual = kept if sheet.keeps_result(None) else IGNORED
-        messages: list[Outgoing] = []
-        for call in calls:
-            if isinstance(call, Call):
-                task_id, message = sheet.message(call.args, call.kwargs or {}, call.options)
-                results = kept if sheet.keeps_result(call.options) else IGNORED
-            elif type(call) is tuple or type(call) is list:
-                task_id, message = sheet.message(call, {}, None)
-                results = usual
-            else:
-                raise TypeError(f"send_many takes argument tuples, as in [(1, 2), (3, 4)], or Calls, not {call!r:.60}")
-            handles.append(AsyncResult(task_id, results))
-            messages.append(message)
-        return messages
+        known = None if isinstance(task, str) else task
+        return send_many(lambda: self.sheet(name, known), calls, self.sender, self._kept)
 
     async def asend(
         self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None

@@ -1,0 +1,72 @@
+"""Many calls of one task in as few port calls as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from kernel.batcher import open_batch
+from kernel.call import CallSheet
+from kernel.errors import PartialSend, PortError
+from kernel.options import Call
+from kernel.ports import Outgoing
+from kernel.result import IGNORED, AsyncResult, Results
+from kernel.sender import MOST, Sender
+
+R = TypeVar("R")
+
+
+def send_many(
+    find: Callable[[], CallSheet], calls: Iterable[Sequence[Any] | Call], sender: Sender, kept: Results
+) -> list[AsyncResult[R]]:
+    """Send the calls in batches, in order, as they come; what `Kernel.send_many` does and raises.
+
+    `find` is asked once the transport is open, because only then its largest payload is known. `kept`: where results
+    are read of the calls that keep one.
+    """
+    batch = open_batch.get()
+    most, patience = sender.reach() if batch is None else (MOST, 0.0)
+    sheet = find()
+    handles: list[AsyncResult[R]] = []
+    errors: dict[int, PortError] = {}
+    calls = iter(calls)
+    while part := list(islice(calls, most)):
+        start = len(handles)
+        messages = _messages(sheet, part, handles, kept)
+        try:
+            if batch is not None:
+                batch.messages.extend(messages)
+            else:
+                sender.post(messages, patience)
+                patience = sender.timeout
+        except PartialSend as partial:
+            errors.update({start + index: error for index, error in partial.errors.items()})
+        except PortError as error:
+            if start == 0:
+                raise
+            end = len(handles) + sum(1 for _ in calls)
+            errors.update(dict.fromkeys(range(start, end), error))
+    if errors:
+        raise PartialSend(errors)
+    return handles
+
+
+def _messages(
+    sheet: CallSheet, calls: Sequence[Sequence[Any] | Call], handles: list[AsyncResult[R]], kept: Results
+) -> list[Outgoing]:
+    """What is sent for some calls of one task; their results are added to `handles`."""
+    usual = kept if sheet.keeps_result(None) else IGNORED
+    messages: list[Outgoing] = []
+    for call in calls:
+        if isinstance(call, Call):
+            task_id, message = sheet.message(call.args, call.kwargs or {}, call.options)
+            results = kept if sheet.keeps_result(call.options) else IGNORED
+        elif type(call) is tuple or type(call) is list:
+            task_id, message = sheet.message(call, {}, None)
+            results = usual
+        else:
+            raise TypeError(f"send_many takes argument tuples, as in [(1, 2), (3, 4)], or Calls, not {call!r:.60}")
+        handles.append(AsyncResult(task_id, results))
+        messages.append(message)
+    return messages
