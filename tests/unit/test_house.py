@@ -44,7 +44,8 @@ def texts() -> Iterator[Path]:
         )
         for name in sorted(files):
             path = Path(folder, name)
-            if path.suffix in TEXT and path.stat().st_size < 1_000_000:
+            # Where the repository has several working trees, `.git` is a file.
+            if name not in SKIPPED and path.suffix in TEXT and path.stat().st_size < 1_000_000:
                 yield path
 
 
