@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from kernel import envelope as wire
 from kernel.arity import Arity
 from kernel.clock import Clock
-from kernel.config import Tasks
 from kernel.current import running
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
 from kernel.options import CallOptions, check_known, wall_clock
 from kernel.ports import Outgoing, Serializer
+from kernel.settings import Tasks
 
 if TYPE_CHECKING:
     from kernel.task import Task

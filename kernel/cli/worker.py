@@ -12,8 +12,9 @@ import click
 
 from kernel import logs
 from kernel.cli.context import Context, ports
-from kernel.config import Config, Logging, Worker, defaults
+from kernel.config import Config
 from kernel.errors import ConfigError
+from kernel.settings import Logging, Worker, defaults
 from kernel.supervisor.spec import SupervisorSpec
 
 #: The pool of other systems: processes that run one task each. Here processes are no pool, so it is a manner of

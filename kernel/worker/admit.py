@@ -9,7 +9,6 @@ from kernel import discovery
 from kernel import envelope as wire
 from kernel.call import RESULT_IGNORED
 from kernel.clock import Clock
-from kernel.config import Tasks
 from kernel.envelope import (
     CARRIER,
     Carrier,
@@ -22,6 +21,7 @@ from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, U
 from kernel.outcome import Again, Drop, Error, Failed, name_of
 from kernel.ports import Delivery, Outgoing, Serializer
 from kernel.sealing.transport import Opened, fault
+from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan

@@ -10,8 +10,9 @@ from math import inf
 from textwrap import fill
 from typing import Protocol
 
-from kernel import config
+from kernel import settings as concerns
 from kernel.app import Kernel
+from kernel.config import Config
 from kernel.masking import mask_url
 from kernel.opened import NONE, Opened
 from kernel.ports import Features, Pool
@@ -25,7 +26,7 @@ WIDTH = 100
 class Booted(Protocol):
     """What the banner reads of a worker."""
 
-    settings: config.Worker
+    settings: concerns.Worker
     pool: Pool
     ports: Opened
 
@@ -105,7 +106,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _processes(settings: config.Config) -> str:
+def _processes(settings: Config) -> str:
     number = settings.worker.processes
     return "1 process" if number == 1 else f"each of {number} processes"
 

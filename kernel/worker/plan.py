@@ -7,9 +7,9 @@ from copy import copy
 from typing import Any
 
 from kernel.arity import is_coroutine
-from kernel.config import Tasks
 from kernel.policy import RetryPolicy
 from kernel.ports import Serializer
+from kernel.settings import Tasks
 from kernel.task import Task
 
 #: How much one run changes the mean runtime.

@@ -7,12 +7,12 @@ import pytest
 from kernel import Kernel
 from kernel import envelope as wire
 from kernel.clock import FakeClock
-from kernel.config import Tasks
 from kernel.envelope import Envelope, encode
 from kernel.errors import ConfigError
 from kernel.outcome import Again, Failed
 from kernel.pools.solo import SoloPool
 from kernel.ports import Delivery
+from kernel.settings import Tasks
 from kernel.worker.admit import LATER, Admit
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.config import Config, Logging, Ports, Tasks, Worker
+from kernel.config import Config
 from kernel.errors import ConfigError
 from kernel.masking import mask_url
+from kernel.settings import Logging, Ports, Tasks, Worker
 
 
 @pytest.fixture(autouse=True)
