@@ -108,6 +108,14 @@ class Intake:
                     self._take(deliveries, held_until)
         self.give_back(self.recall())
 
+    def step(self, queues: Sequence[str], limit: int) -> int:
+        """Take in and submit what is there now, at most `limit` messages; how many there were. Errors are raised."""
+        held_until = self._clock.monotonic() + self._hand.lease
+        deliveries = self._transport.receive(queues, limit, 0.0)
+        if deliveries:
+            self._take(deliveries, held_until)
+        return len(deliveries)
+
     def _room(self) -> int:
         """How many messages to ask for now: what runs at once, and what fits in a moment behind it."""
         if self._outlet.held >= self._settings.prefetch_max:

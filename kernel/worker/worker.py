@@ -11,8 +11,9 @@ from typing import Any
 
 from kernel import discovery
 from kernel.app import Kernel, set_current_app
+from kernel.config import Worker as Settings
 from kernel.envelope import dead_queue
-from kernel.errors import Unavailable
+from kernel.errors import ConfigError, Unavailable
 from kernel.native import Signal
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
@@ -41,18 +42,29 @@ LAST_STEPS = 5.0
 class Worker:
     """Runs the tasks of an application until it is told to stop."""
 
-    def __init__(self, app: Kernel, seat: Seat | None = None, supervised: bool = False) -> None:
+    def __init__(
+        self,
+        app: Kernel,
+        seat: Seat | None = None,
+        supervised: bool = False,
+        guest: bool = False,
+        settings: Settings | None = None,
+    ) -> None:
         """Open the ports and wire the parts. `supervised`: somebody starts a new process when this one ends.
+
+        `guest`: the process and the application are somebody else's, such as a test's. The ports stay open at the end,
+        and a task that overruns its hard limit has failed, but goes on. `settings` in place of the application's.
 
         ConfigError for what can never work; `Unavailable` when a service is away.
         """
         set_current_app(app)
         self.app = app
-        settings, clock = app.config.worker, app.clock
+        settings, clock = settings or app.config.worker, app.clock
         self.settings = settings
         self.node = f"{platform.node()}:{os.getpid()}"
         self.seat: Seat = seat or NoSeat()
         self._supervised = supervised
+        self._guest = guest
         self._clock = clock
         self._stop_signal = Signal()
         self._nap = Signal()
@@ -137,10 +149,29 @@ class Worker:
             raise self._failure
         return ExitCode.RECYCLE if self._recycling else ExitCode.OK
 
+    def step(self, queues: Sequence[str], limit: int = 1) -> int:
+        """In place of `run`, for who drives a worker by hand: take in up to `limit` messages that are there now, run
+        them to their end on this thread, and return how many there were.
+
+        `close` ends it. The pool must be inline. There are no threads, so leases are not renewed and no time limit is
+        kept. A port that is away raises `Unavailable`.
+        """
+        if self.seat.state != State.READY:
+            if not self.pool.features.inline or not self._boot():
+                raise ConfigError(f"the {self.settings.pool} pool cannot be driven by hand, or the worker was stopped")
+            self.pool.start(self.runner.run, self.runner.arun)
+            self.app.hooks.manager.hook.kernel_worker_start(worker=self)
+            self.seat.state = State.READY
+        return self.intake.step(queues, limit)
+
+    def close(self) -> None:
+        """End a worker that was driven by `step`."""
+        self._close()
+
     def _boot(self) -> bool:
         """Prepare tasks and queues; False when the worker was stopped while it waited for the transport."""
         plans = [plan for name in self.app.tasks if (plan := self.admit.plan(name))]
-        killable = self._supervised or self.pool.features.ends_in_place
+        killable = self._supervised or self._guest or self.pool.features.ends_in_place
         check_limits(plans, self.transport.features.lease_total, killable, self.settings.pool)
         queues = self.intake.queues
         outage = Outage(self.hand.service)
@@ -204,7 +235,8 @@ class Worker:
         for pump in self.ports.completed.pumps:
             pump.stop(LAST_STEPS)
         self.app.hooks.manager.hook.kernel_worker_stop(worker=self)
-        self.app.close()
+        if not self._guest:
+            self.app.close()
 
     def stop(self) -> None:
         """Drain: take in nothing more, let what runs end within `grace` seconds. Safe in a signal handler."""
