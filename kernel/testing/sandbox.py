@@ -128,7 +128,7 @@ class Sandbox:
     def run_until_idle(self, limit: int = 0) -> list[Settled]:
         """Run what may start now, and what that sends, until nothing is left but what is delayed; what came of each.
 
-        AssertionError after `limit` runs (0: those of the attribute `limit`): tasks that send each other would go on for ever.
+        AssertionError after `limit` runs (0: `self.limit`): tasks that send each other would go on for ever.
         """
         return self._until(self.clock.now(), limit)
 

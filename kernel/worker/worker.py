@@ -11,10 +11,10 @@ from typing import Any
 
 from kernel import discovery
 from kernel.app import Kernel, set_current_app
-from kernel.config import Worker as Settings
 from kernel.envelope import dead_queue
 from kernel.errors import ConfigError, Unavailable
 from kernel.native import Signal
+from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
 from kernel.worker.hand import Hand

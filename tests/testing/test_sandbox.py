@@ -116,7 +116,7 @@ def test_tasks_that_send_each_other_for_ever_are_an_error(sandbox: Sandbox) -> N
 def test_who_waits_for_what_nobody_runs_is_told_so_at_once(sandbox: Sandbox) -> None:
     result = add.delay(1, 2)
     before = time.monotonic()
-    with pytest.raises(ResultTimeout, match="nobody runs task .*run_until_idle"):
+    with pytest.raises(ResultTimeout, match=r"nobody runs task .*run_until_idle"):
         result.get(timeout=20)
     with pytest.raises(ResultTimeout, match="nobody runs"):
         result.get()
@@ -425,11 +425,14 @@ def test_a_task_that_does_not_end_is_reported() -> None:
         going.set()
         ends.wait(20)
 
+    def run(sandbox: Sandbox) -> None:
+        with sandbox.worker(pool="threads"):
+            stays.delay()
+            assert going.wait(5)
+
     with of(app, grace=0.05) as sandbox:
         with pytest.raises(RuntimeError, match="stays did not end"):
-            with sandbox.worker(pool="threads"):
-                stays.delay()
-                assert going.wait(5)
+            run(sandbox)
         ends.set()
 
 
