@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import ceil, inf
 
 from kernel.clock import SYSTEM, Clock
 from kernel.errors import Rejected, Unavailable
 from kernel.ports import Acquire, Claim, CoordinationFeatures, Take, Tally
 from kernel_memory.options import Limits, parse
 from kernel_memory.space import Space
+
+#: A part of a token that is no token: what divisions leave.
+SLACK = 1e-9
 
 
 class MemoryCoordination:
@@ -77,7 +80,7 @@ class MemoryCoordination:
         return sizes
 
     def take(self, items: Sequence[Take]) -> list[float]:
-        """0.0 where the tokens were taken, else the seconds until they are there; inf when they never will be."""
+        """The seconds until the tokens are there, taken where that is within `ahead`; inf when they never will be."""
         now = self._check(len(items))
         with self._space.lock:
             return [self._take(item, now) for item in items]
@@ -89,7 +92,8 @@ class MemoryCoordination:
         with self._space.lock:
             for item in items:
                 owners = {o: until for o, until in (self._space.slots.get(item.key, now) or {}).items() if until > now}
-                if item.owner in owners or len(owners) < item.limit:
+                inherited = owners.pop(item.heir_of, None) is not None
+                if inherited or item.owner in owners or len(owners) < item.limit:
                     owners[item.owner] = now + item.ttl
                 held.append(item.owner in owners)
                 if owners:
@@ -106,13 +110,17 @@ class MemoryCoordination:
     def _take(self, item: Take, now: float) -> float:
         # A bucket that is full again is as good as none, so it expires at that time.
         tokens, at = self._space.buckets.get(item.bucket, now) or (item.burst, now)
-        tokens = min(item.burst, tokens + (now - at) * item.rate)
-        if tokens < item.n:
-            return (item.n - tokens) / item.rate if item.n <= item.burst and item.rate > 0 else inf
+        filled_at = at + (now - at) // item.every * item.every if item.every else now
+        tokens = min(item.burst, tokens + (filled_at - at) * item.rate)
+        wait_for = _until(item.n - tokens, item, now - filled_at)
+        if item.n > item.burst or wait_for == inf:
+            return inf
+        if wait_for > item.ahead:
+            return wait_for
         tokens -= item.n
-        full_in = (item.burst - tokens) / item.rate if item.rate > 0 else inf
-        self._space.buckets.put(item.bucket, (tokens, now), now + full_in, now)
-        return 0.0
+        full_in = _until(item.burst - tokens, item, now - filled_at)
+        self._space.buckets.put(item.bucket, (tokens, filled_at), now + full_in, now)
+        return wait_for
 
     def _check(self, size: int) -> float:
         """The monotonic time, when a call of this size may be made."""
@@ -121,3 +129,12 @@ class MemoryCoordination:
         if size > self._features.max_batch:
             raise Rejected(f"{size} items in one call, at most {self._features.max_batch} are taken")
         return self._clock.monotonic()
+
+
+def _until(missing: float, item: Take, since: float) -> float:
+    """Seconds until so many tokens more are there, when the last came `since` seconds ago."""
+    if missing <= 0.0:
+        return 0.0
+    if item.rate <= 0.0:
+        return inf
+    return ceil(missing / (item.rate * item.every) - SLACK) * item.every - since if item.every else missing / item.rate

@@ -17,6 +17,8 @@ from kernel_redis.url import Location, parse
 MAX_BATCH = 1000
 #: Longest time to live, in milliseconds: beyond it Redis refuses a time.
 LONGEST = 10**12
+#: In place of infinity, which Lua does not read; seconds.
+MOST = 1e300
 
 _CLAIM = Script("claim_fact")
 _DROP = Script("drop")
@@ -66,13 +68,23 @@ class RedisCoordination:
         return self._each(_TALLY, "tally", [(item.key, item.member, _milliseconds(item.ttl)) for item in items])
 
     def take(self, items: Sequence[Take]) -> list[float]:
-        """0.0 where the tokens were taken, else the seconds until they will be there."""
-        given = [(item.bucket, repr(item.n), repr(item.rate), repr(item.burst)) for item in items]
+        """The seconds until the tokens are there, taken where that is within `ahead`."""
+        given = [
+            (
+                item.bucket,
+                repr(item.n),
+                repr(item.rate),
+                repr(item.burst),
+                repr(min(item.ahead, MOST)),
+                repr(item.every),
+            )
+            for item in items
+        ]
         return [float(wait) for wait in self._each(_TAKE, "bucket", given)]
 
     def acquire(self, items: Sequence[Acquire]) -> list[bool]:
         """Whether each owner now holds a slot."""
-        given = [(item.key, item.owner, item.limit, _milliseconds(item.ttl)) for item in items]
+        given = [(item.key, item.owner, item.limit, _milliseconds(item.ttl), item.heir_of) for item in items]
         return [got == 1 for got in self._each(_ACQUIRE, "slots", given)]
 
     def release(self, items: Sequence[tuple[str, str]]) -> None:

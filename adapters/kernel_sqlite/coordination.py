@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
-from math import inf
+from math import ceil, inf
 
 from kernel.errors import Rejected
 from kernel.ports import Acquire, Claim, CoordinationFeatures, Take, Tally
@@ -18,6 +18,8 @@ MAX_BATCH = 1000
 SWEEP = 16
 #: Seconds for which a bucket that never fills (rate 0) is remembered after its last use.
 BUCKET_FOR = 30 * 86400.0
+#: A part of a token that is no token: what divisions leave.
+SLACK = 1e-9
 
 _CLAIM = """
 INSERT INTO claim (key, owner, expires_at) VALUES (?1, ?2, ?3)
@@ -33,6 +35,7 @@ INSERT INTO slot (key, owner, expires_at) VALUES (?, ?, ?) ON CONFLICT (key, own
 SET expires_at = excluded.expires_at
 """
 _SLOTS = "SELECT count(*), coalesce(max(owner = ?1), 0) FROM slot WHERE key = ?2 AND expires_at > ?3"
+_LEAVE = "DELETE FROM slot WHERE key = ? AND owner = ? AND expires_at > ?"
 _TALLY = """
 INSERT INTO tally (key, size, expires_at) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
 SET size = size + excluded.size, expires_at = excluded.expires_at RETURNING size
@@ -93,7 +96,7 @@ class SqliteCoordination:
             return [_tally(connection, item, now) for item in items]
 
     def take(self, items: Sequence[Take]) -> list[float]:
-        """0.0 where the tokens were taken, else the seconds until they will be there."""
+        """The seconds until the tokens are there, taken where that is within `ahead`."""
         _check_size(items)
         with self._database.write() as connection:
             now = time.time()
@@ -157,20 +160,36 @@ def _tally(connection: sqlite3.Connection, item: Tally, now: float) -> int:
 
 def _take(connection: sqlite3.Connection, item: Take, now: float) -> float:
     row = connection.execute("SELECT tokens, filled_at FROM bucket WHERE key = ?", (item.bucket,)).fetchone()
-    tokens, filled_at = row or (item.burst, now)
-    tokens = min(item.burst, tokens + max(0.0, now - filled_at) * item.rate)
-    if item.n > tokens:
-        return (item.n - tokens) / item.rate if item.rate > 0 and item.n <= item.burst else inf
+    tokens, at = row or (item.burst, now)
+    filled_at = at + max(0.0, now - at) // item.every * item.every if item.every else max(at, now)
+    tokens = min(item.burst, tokens + (filled_at - at) * item.rate)
+    wait_for = _until(item.n - tokens, item, now - filled_at)
+    if item.n > item.burst or wait_for == inf:
+        return inf
+    if wait_for > item.ahead:
+        return wait_for
     tokens -= item.n
     # A bucket is forgotten when it would be full again, which is the same as not being there.
-    full_at = now + ((item.burst - tokens) / item.rate if item.rate > 0 else BUCKET_FOR)
-    connection.execute(_BUCKET, (item.bucket, tokens, now, full_at))
-    return 0.0
+    full_in = _until(item.burst - tokens, item, now - filled_at)
+    connection.execute(_BUCKET, (item.bucket, tokens, filled_at, now + min(full_in, BUCKET_FOR)))
+    return wait_for
+
+
+def _until(missing: float, item: Take, since: float) -> float:
+    """Seconds until so many tokens more are there, when the last came `since` seconds ago."""
+    if missing <= 0.0:
+        return 0.0
+    if item.rate <= 0.0:
+        return inf
+    return ceil(missing / (item.rate * item.every) - SLACK) * item.every - since if item.every else missing / item.rate
 
 
 def _acquire(connection: sqlite3.Connection, item: Acquire, now: float) -> bool:
+    inherited = False
+    if item.heir_of:
+        inherited = connection.execute(_LEAVE, (item.key, item.heir_of, now)).rowcount > 0
     taken, own = connection.execute(_SLOTS, (item.owner, item.key, now)).fetchone()
-    if not own and taken >= item.limit:
+    if not inherited and not own and taken >= item.limit:
         return False
     connection.execute(_SLOT, (item.key, item.owner, now + item.ttl))
     return True

@@ -49,6 +49,11 @@ class Take(msgspec.Struct, frozen=True, gc=False):
     n: float
     rate: float
     burst: float
+    #: Tokens that will be there within so many seconds are taken too: inf reserves them however late they come.
+    ahead: float = 0.0
+    #: Tokens come together, those of so many seconds each time, counted from the first take of a full bucket; 0.0:
+    #: one by one.
+    every: float = 0.0
 
 
 class Acquire(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +63,8 @@ class Acquire(msgspec.Struct, frozen=True, gc=False):
     owner: str
     limit: int
     ttl: float
+    #: An owner that leaves its slot to this one, so that it is never free in between; "" for nobody.
+    heir_of: str = ""
 
 
 class Coordination(Protocol):
@@ -84,11 +91,14 @@ class Coordination(Protocol):
         """Add each member and return the size of its set after that; adding twice counts once."""
 
     def take(self, items: Sequence[Take]) -> list[float]:
-        """0.0 where the tokens were taken, else the seconds until they will be there (and nothing is taken); inf for
-        more than a bucket ever holds."""
+        """The seconds until the tokens are there, 0.0 for now. They are taken where that is no more than `ahead`, else
+        nothing is; inf, and nothing taken, for more than a bucket ever holds."""
 
     def acquire(self, items: Sequence[Acquire]) -> list[bool]:
-        """Whether each owner now holds a slot; one that holds a live slot already renews it and gets True."""
+        """Whether each owner now holds a slot; one that holds a live slot already renews it and gets True.
+
+        The live slot of `heir_of` becomes the owner's, whatever the limit; where it has ended, the owner asks like
+        anybody else. An owner that inherits beside a slot of its own keeps one."""
 
     def release(self, items: Sequence[tuple[str, str]]) -> None:
         """Free slots, given as (key, owner). Idempotent."""

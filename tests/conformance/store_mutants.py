@@ -229,6 +229,35 @@ class SlotPerCall(MemoryCoordination):
         return super().acquire([msgspec.structs.replace(item, owner=f"{item.owner}{self.calls}") for item in items])
 
 
+class NeverAhead(MemoryCoordination):
+    caught_by = "test_tokens_are_taken_ahead"
+
+    def take(self, items: Sequence[Take]) -> list[float]:
+        return super().take([msgspec.structs.replace(item, ahead=0.0) for item in items])
+
+
+class OneByOne(MemoryCoordination):
+    caught_by = "test_tokens_come_together"
+
+    def take(self, items: Sequence[Take]) -> list[float]:
+        return super().take([msgspec.structs.replace(item, every=0.0) for item in items])
+
+
+class SlotWithoutHeirs(MemoryCoordination):
+    caught_by = "test_a_slot_is_left_to_an_heir"
+
+    def acquire(self, items: Sequence[Acquire]) -> list[bool]:
+        return super().acquire([msgspec.structs.replace(item, heir_of="") for item in items])
+
+
+class HeirBesideTheDead(MemoryCoordination):
+    caught_by = "test_a_slot_is_left_to_an_heir"
+
+    def acquire(self, items: Sequence[Acquire]) -> list[bool]:
+        given = [msgspec.structs.replace(item, limit=item.limit + bool(item.heir_of), heir_of="") for item in items]
+        return super().acquire(given)
+
+
 class BucketWithoutBurst(MemoryCoordination):
     caught_by = "test_a_bucket_fills_at_its_rate"
 

@@ -29,10 +29,21 @@ class CoordinationBench(Bench[Coordination]):
         """One member."""
         return (by or self.first).tally([Tally(key, member, self.ttl)])[0]
 
-    def take(self, n: float, *, rate: float = 1.0, burst: float = 10.0, bucket: str = "b") -> float:
+    def take(
+        self,
+        n: float,
+        *,
+        rate: float = 1.0,
+        burst: float = 10.0,
+        bucket: str = "b",
+        ahead: float = 0.0,
+        every: float = 0.0,
+    ) -> float:
         """Some tokens."""
-        return self.first.take([Take(bucket, n, rate, burst)])[0]
+        return self.first.take([Take(bucket, n, rate, burst, ahead, every)])[0]
 
-    def acquire(self, owner: str, *, key: str = "k", limit: int = 2, by: Coordination | None = None) -> bool:
+    def acquire(
+        self, owner: str, *, key: str = "k", limit: int = 2, heir_of: str = "", by: Coordination | None = None
+    ) -> bool:
         """One slot."""
-        return (by or self.first).acquire([Acquire(key, owner, limit, self.ttl)])[0]
+        return (by or self.first).acquire([Acquire(key, owner, limit, self.ttl, heir_of)])[0]

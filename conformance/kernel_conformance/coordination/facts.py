@@ -249,6 +249,41 @@ def test_racing_takers_share_a_bucket(bench: CoordinationBench) -> None:
     assert sum(wait == 0.0 for own in waits for wait in own) == 30
 
 
+def test_tokens_are_taken_ahead(bench: CoordinationBench) -> None:
+    """C-TAKE-6: tokens that will be there within `ahead` seconds are taken too, so each taker has a time of its own;
+    what would come later takes nothing.
+
+    Fix: let the level fall below zero, and do not forget it before the bucket is full again.
+    """
+    assert bench.take(2.0, rate=4.0, burst=2.0, ahead=inf) == 0.0
+    waits = [bench.take(1.0, rate=4.0, burst=2.0, ahead=inf) for _ in range(4)]
+    assert 0.0 < waits[0] <= 0.25
+    assert waits == sorted(waits), "two takers have the same token"
+    assert 0.5 <= waits[3] <= 1.0
+    late = bench.take(1.0, rate=4.0, burst=2.0, ahead=0.5)
+    assert late > 0.5
+    assert bench.take(1.0, rate=4.0, burst=2.0) <= late, "what is beyond `ahead` was taken"
+    assert bench.take(3.0, rate=4.0, burst=2.0, ahead=inf) == inf
+    bench.pass_time(waits[3] + 0.01)
+    assert 0.0 < bench.take(1.0, rate=4.0, burst=2.0) <= 0.26, "what was taken ahead is forgotten"
+
+
+def test_tokens_come_together(bench: CoordinationBench) -> None:
+    """C-TAKE-7: with `every` the tokens of so many seconds come at one moment, counted from the first take.
+
+    Fix: move the time of the level by whole steps.
+    """
+    waits = [bench.take(1.0, rate=4.0, burst=2.0, ahead=inf, every=0.5) for _ in range(6)]
+    assert waits[:2] == [0.0, 0.0]
+    assert 0.25 < waits[3] <= waits[2] <= 0.5, "tokens of one step are there at one moment"
+    assert 0.75 < waits[5] <= waits[4] <= 1.0, "no more come at once than a step brings"
+    bench.pass_time(waits[4] + 0.01)
+    assert 0.0 < bench.take(1.0, rate=4.0, burst=2.0, every=0.5) <= 0.5
+    bench.pass_time(5.0 if bench.tuning.clock else 1.2)
+    assert bench.take(2.0, rate=4.0, burst=2.0, every=0.5) == 0.0
+    assert 0.0 < bench.take(1.0, rate=4.0, burst=2.0, every=0.5) <= 0.5, "the bucket held more than its burst"
+
+
 def test_slots_are_limited(bench: CoordinationBench) -> None:
     """C-SLOT-1: at most `limit` owners hold a slot of a key, through any adapter; keys are separate.
 
@@ -302,6 +337,25 @@ def test_a_slot_expires(bench: CoordinationBench) -> None:
     assert not bench.acquire("next", limit=1)
     bench.pass_time(bench.ttl * 0.6)
     assert bench.acquire("next", limit=1)
+
+
+def test_a_slot_is_left_to_an_heir(bench: CoordinationBench) -> None:
+    """C-SLOT-6: an heir has the slot of who leaves it, which is never free in between, also where too many are held;
+    the heir of nobody, or of one whose slot has ended, asks like anybody else.
+
+    Fix: remove the one and add the other in one atomic step.
+    """
+    assert bench.acquire("a")
+    assert bench.acquire("b")
+    assert bench.acquire("c", heir_of="a")
+    assert not bench.acquire("d", heir_of="a"), "a slot was left twice"
+    assert not bench.acquire("a"), "who has left its slot still has it"
+    assert bench.acquire("d", heir_of="b", limit=1), "a lower limit takes nothing from who inherits"
+    assert bench.acquire("c", heir_of="d")
+    assert bench.acquire("e"), "who inherits beside a slot of its own has two"
+    bench.pass_time(bench.ttl * 1.2)
+    assert bench.acquire("f", limit=1)
+    assert not bench.acquire("g", limit=1, heir_of="e"), "a slot that has ended was left to an heir"
 
 
 def test_racing_owners_share_the_slots(bench: CoordinationBench) -> None:
