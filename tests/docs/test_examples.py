@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from docs.configuration import DOCUMENT, MARK, rendered
 from docs.pages import PAGES, ROOT, Block, blocks, title
 
+from docs import figures
 from kernel.cli.main import cli
 from kernel.config import Config
 from kernel.current import Request
@@ -192,3 +193,10 @@ def test_the_table_of_settings_is_the_code() -> None:
     table = DOCUMENT.read_text("utf-8").partition(MARK)[2]
     assert table == rendered(), "run: python tests/docs/configuration.py"
     assert table.count("\n| `") == len(Config().describe())
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    text = figures.DOCUMENT.read_text("utf-8")
+    table = text.partition(figures.BEGIN)[2].partition(figures.END)[0]
+    assert table.strip() == figures.rendered().strip(), "run: python tests/docs/figures.py"
+    assert not re.search(r"^\| [^|]+ \|  \|", table, re.M), "a table of the benchmarks has another name now"
