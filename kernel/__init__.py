@@ -1,7 +1,6 @@
 """kernel: a distributed task queue built as a ports-and-adapters toolkit."""
 
 from kernel.app import Kernel, current_app
-from kernel.current import current_request
 from kernel.envelope import Envelope
 from kernel.errors import (
     ConfigError,
@@ -11,6 +10,7 @@ from kernel.errors import (
     Reject,
     ResultTimeout,
     Retry,
+    Snooze,
     SoftTimeLimitExceeded,
     TaskFailed,
     Unavailable,
@@ -18,6 +18,7 @@ from kernel.errors import (
 from kernel.logs import get_task_logger
 from kernel.options import Call
 from kernel.repeats import arun_once_within, once, run_once, run_once_within
+from kernel.request import current_request
 from kernel.result import AsyncResult
 from kernel.task import Task, current_task, shared_task
 
@@ -35,6 +36,7 @@ __all__ = [
     "Reject",
     "ResultTimeout",
     "Retry",
+    "Snooze",
     "SoftTimeLimitExceeded",
     "Task",
     "TaskFailed",

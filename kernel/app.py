@@ -31,6 +31,7 @@ from kernel.task import Declares, DeclaresBound, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=Task[..., Any, Any])
 
 #: All applications of this process.
 _applications: WeakSet[Kernel] = WeakSet()
@@ -188,6 +189,10 @@ class Kernel:
 
         check_known(options, TaskOptions, "task")
         return declare if function is None else declare(function)
+
+    def register_task(self, task: T) -> T:
+        """Declare an object of a class below `Task` that has a method `run`; `ConfigError` when its name is taken."""
+        return self._registry.add(task)
 
     @property
     def tasks(self) -> dict[str, Task[..., Any, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kernel import envelope as wire
 from kernel.arity import Arity
@@ -13,18 +13,23 @@ from kernel.current import running
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
-from kernel.options import CallOptions, check_known, wall_clock
+from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 from kernel.ports import Outgoing, Serializer
 from kernel.settings import Tasks
-
-if TYPE_CHECKING:
-    from kernel.task import Task
 
 #: What an unlimited `max_retries` is on the wire.
 UNLIMITED = -1
 
 #: Result policies on the wire (`envelope.RESULT`).
-RESULT_IGNORED, RESULT_KEPT = 0, 1
+RESULT_IGNORED, RESULT_KEPT, RESULT_ERRORS = 0, 1, 2
+
+
+class Callee(Protocol):
+    """What is called: a `Task`."""
+
+    function: Callable[..., Any]
+    options: TaskOptions
+    bind: bool
 
 
 class CallSheet:
@@ -32,13 +37,13 @@ class CallSheet:
 
     __slots__ = (
         "_arity", "_clock", "_dumps", "_extra", "_ignored", "_least", "_limit", "_most", "_queue", "_serializer",
-        "expires", "name",
+        "_shadow", "_special", "_unkept", "expires", "name",
     )  # fmt: skip
 
     def __init__(
         self,
         name: str,
-        task: Task[..., Any, Any] | None,
+        task: Callee | None,
         defaults: Tasks,
         serializer: Callable[[str], Serializer],
         limit: int,
@@ -57,10 +62,14 @@ class CallSheet:
         self._most = self._arity.most if self._arity else 1 << 30
         codec = serializer(options.get("serializer") or defaults.serializer)
         self._dumps = codec
+        self._unkept = RESULT_ERRORS if options.get("store_errors_even_if_ignored") else RESULT_IGNORED
+        self._shadow: Callable[..., str] | None = options.get("shadow_name")
         self._ignored: bool = options.get("ignore_result", defaults.ignore_result)
         self.expires: float = options.get("expires") or defaults.expires
         priority = options.get("priority", defaults.priority)
         self._extra: dict[int, Any] = {wire.PRIORITY: _priority(priority)} if priority else {}
+        #: Every call has something of its own.
+        self._special = bool(self.expires or self._shadow)
 
     def keeps_result(self, options: CallOptions | None) -> bool:
         """Whether a worker keeps the result of a call with these options, as far as its task is known here."""
@@ -79,7 +88,7 @@ class CallSheet:
             if reason:
                 raise TypeError(reason)
         parent = running.get()
-        if options or parent is not None or self.expires:
+        if options or parent is not None or self._special:
             return self._with_options(args, kwargs, options or {})
         codec = self._dumps
         extra = self._extra
@@ -97,17 +106,21 @@ class CallSheet:
         now = self._clock.now()
         codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
         extra = dict(self._extra)
+        if self.expires:
+            extra[wire.EXPIRES_AT] = now + self.expires
         self._call_extra(extra, options, now)
         parent = running.get()
         if parent is not None:
             extra[wire.PARENT] = parent.envelope.id
             extra[wire.ROOT] = parent.envelope.extra.get(wire.ROOT, parent.envelope.id)
+        if self._shadow is not None:
+            extra.setdefault(wire.SHADOW, str(self._shadow(args, kwargs, options)))
         task_id = options.get("task_id") or new_id()
         body = codec.dumps([list(args), kwargs])
         payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, extra))
         if len(payload) > self._limit:
             self._too_large(payload)
-        if options or self.expires:
+        if options or self._special:
             self._check(payload)
         return task_id, Outgoing(
             options.get("queue") or self._queue,
@@ -117,6 +130,29 @@ class CallSheet:
             extra.get(wire.EXPIRES_AT, 0.0),
         )
 
+    def altered(
+        self,
+        envelope: Envelope,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        options: CallOptions,
+    ) -> Envelope:
+        """A call with other arguments (None: its own) or options, for a retry; raises what `message` does."""
+        check_known(options, CallOptions, "retry")
+        extra = dict(envelope.extra)
+        self._call_extra(extra, options, self._clock.now())
+        changed = envelope.but(extra=extra)
+        if args is not None and kwargs is not None:
+            if self._arity is not None and (reason := self._arity.refuse(args, kwargs)):
+                raise TypeError(reason)
+            codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
+            changed = changed.but(body=codec.dumps([list(args), kwargs]), codec=codec.name)
+        payload = encode(changed)
+        if len(payload) > self._limit:
+            self._too_large(payload)
+        self._check(payload)
+        return changed
+
     def _call_extra(self, extra: dict[int, Any], options: CallOptions, now: float) -> None:
         """Write the options of one call into the envelope's optional fields."""
         if "countdown" in options and "eta" in options:
@@ -125,7 +161,7 @@ class CallSheet:
             extra[wire.ETA] = now + options["countdown"]
         elif "eta" in options:
             extra[wire.ETA] = wall_clock(options["eta"])
-        expires = options.get("expires", self.expires or None)
+        expires = options.get("expires")
         if expires is not None:
             extra[wire.EXPIRES_AT] = wall_clock(expires) if isinstance(expires, datetime) else now + expires
         if "priority" in options:
@@ -133,7 +169,7 @@ class CallSheet:
         if options.get("headers"):
             extra[wire.HEADERS] = dict(options["headers"])
         if "ignore_result" in options:
-            extra[wire.RESULT] = RESULT_IGNORED if options["ignore_result"] else RESULT_KEPT
+            extra[wire.RESULT] = self._unkept if options["ignore_result"] else RESULT_KEPT
         if "acks_late" in options:
             extra[wire.ACK_EARLY] = not options["acks_late"]
         if "max_retries" in options:
@@ -144,6 +180,7 @@ class CallSheet:
             (wire.SOFT_LIMIT, options.get("soft_time_limit")),
             (wire.HARD_LIMIT, options.get("time_limit")),
             (wire.MAX_DELIVERIES, options.get("max_deliveries")),
+            (wire.SHADOW, options.get("shadow")),
         ):
             if value is not None:
                 extra[field] = value

@@ -1,26 +1,36 @@
-"""What runs here and now: the application of this process, and the message of the running task.
+"""What runs here and now: the application of this process, and the job of the running task.
 
-`current_app()` (`kernel.app`), `current_task()` (`kernel.task`) and `current_request()` read it. They are calls, not
-proxies: what they return is typed and is what it seems.
+`current_app()` (`kernel.app`), `current_task()` (`kernel.task`) and `current_request()` (`kernel.request`) read it.
+They are calls, not proxies: what they return is typed and is what it seems.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-import msgspec
-
-from kernel import envelope as wire
 from kernel.envelope import Envelope
+
+#: Where a body runs: in a worker, inside of its caller, or called as a plain function.
+Place = Literal["worker", "eager", "direct"]
 
 
 class Running(Protocol):
-    """What a worker tells about the task that it runs."""
+    """What is known of the task that runs."""
 
     envelope: Envelope
     #: Where it runs.
     node: str
+    #: Keep the result, for so many seconds.
+    store: bool
+    ttl: float
+    #: Seconds; 0.0 none.
+    soft_limit: float
+    hard_limit: float
+
+    @property
+    def place(self) -> Place:
+        """Who runs it."""
 
     @property
     def queue(self) -> str:
@@ -34,28 +44,28 @@ class Running(Protocol):
     def task(self) -> Any:
         """The `Task` that runs."""
 
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Its arguments, decoded anew."""
 
-class Request(msgspec.Struct, frozen=True):
-    """The message that the running task came with, as the task may see it."""
 
-    id: str
-    task: str
-    #: Runs before this one.
-    retries: int
-    queue: str
-    redelivered: int
-    #: Wall clock of the caller; 0.0 when unknown.
-    sent_at: float
-    eta: float | None
-    expires: float | None
-    priority: int
-    headers: dict[str, Any]
-    root_id: str
-    parent_id: str | None
-    hostname: str
-    #: Serializer of arguments and result.
-    serializer: str
-    generation: int
+class Direct:
+    """A task that was called as the function that it is: there is no message."""
+
+    __slots__ = ("envelope", "task")
+
+    node = queue = ""
+    store = False
+    ttl = soft_limit = hard_limit = 0.0
+    redelivered = 0
+    place: Place = "direct"
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+        self.envelope = Envelope("", task.name, b"", "")
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Nobody has kept them."""
+        return [], {}
 
 
 #: Set by a worker around each task, also for log records.
@@ -63,29 +73,3 @@ running: ContextVar[Running | None] = ContextVar("kernel_running", default=None)
 
 #: The application of this process, at most one: a worker's own, else the first that was created.
 application: list[Any] = []
-
-
-def current_request() -> Request | None:
-    """The message of the task that runs in this context, None outside of a worker."""
-    job = running.get()
-    if job is None:
-        return None
-    envelope = job.envelope
-    extra = envelope.extra
-    return Request(
-        id=envelope.id,
-        task=envelope.task,
-        retries=envelope.attempt,
-        queue=job.queue,
-        redelivered=job.redelivered,
-        sent_at=envelope.sent_at,
-        eta=extra.get(wire.ETA),
-        expires=extra.get(wire.EXPIRES_AT),
-        priority=extra.get(wire.PRIORITY, 0),
-        headers=extra.get(wire.HEADERS) or {},
-        root_id=extra.get(wire.ROOT, envelope.id),
-        parent_id=extra.get(wire.PARENT),
-        hostname=job.node,
-        serializer=envelope.codec,
-        generation=envelope.generation,
-    )

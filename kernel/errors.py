@@ -1,7 +1,7 @@
 """Every error that kernel raises, in one tree.
 
 A caller catches `KernelError` for all of it, or the branch that it can act on. Messages say what to do next.
-`Retry`, `Reject` and `Ignore` are not here by accident: they are signals that a task raises to say how it
+`Retry`, `Snooze`, `Reject` and `Ignore` are not here by accident: they are signals that a task raises to say how it
 ended, and so derive from `Exception` only.
 """
 
@@ -187,7 +187,7 @@ class Retry(Exception):
     """Run this task again; raised by `Task.retry`, or by a task itself.
 
     `countdown` in seconds or `eta` as wall clock say when, else the task's backoff does. `max_retries` overrides the
-    task's (None: no limit; False: the task's own).
+    task's (None: no limit; False: the task's own). `call` and `queue` are what `Task.retry` changed, else None and "".
     """
 
     def __init__(
@@ -196,12 +196,25 @@ class Retry(Exception):
         eta: float | None = None,
         cause: BaseException | None = None,
         max_retries: int | Literal[False] | None = False,
+        call: object = None,
+        queue: str = "",
     ) -> None:
         super().__init__(f"retry: {cause!r}" if cause is not None else "retry")
         self.countdown = countdown
         self.eta = eta
         self.cause = cause
         self.max_retries = max_retries
+        self.call = call
+        self.queue = queue
+
+
+class Snooze(Exception):
+    """Run this task later, `countdown` seconds from now: it has nothing to do yet. No retry is used up, nothing is
+    recorded, and it says nothing about success or failure."""
+
+    def __init__(self, countdown: float) -> None:
+        super().__init__(f"snooze for {countdown} s")
+        self.countdown = countdown
 
 
 class Reject(Exception):

@@ -38,7 +38,7 @@ class Settled(msgspec.Struct, frozen=True):
     envelope: Envelope
     #: The queue it was received from.
     queue: str
-    #: SUCCESS, FAILURE, RETRY, REVOKED, EXPIRED, or DROPPED for what ended without a state.
+    #: SUCCESS, FAILURE, RETRY, REVOKED, EXPIRED, SNOOZED, or DROPPED for what ended without a state.
     state: str
     #: Seconds that the body ran; 0.0 when it did not.
     runtime: float

@@ -49,6 +49,19 @@ class TaskOptions(TypedDict, total=False):
     max_deliveries: int
     #: Whether failures go to the dead letters; None: only when retries were allowed and are exhausted.
     dead_letter: bool | None
+    #: False: a message whose task failed, or overran its hard limit, is kept as a dead letter. (Celery's words.)
+    acks_on_failure: bool
+    acks_on_timeout: bool
+    #: True is what happens anyway: a message whose worker was lost is delivered again.
+    reject_on_worker_lost: bool
+    #: Celery's `max_retries` and `countdown` of automatic retries; here those of all retries.
+    retry_kwargs: Mapping[str, Any]
+    #: Keep the errors of a task whose results are ignored.
+    store_errors_even_if_ignored: bool
+    #: Name to show in place of the task's: of `(args, kwargs, options)` of a call.
+    shadow_name: Callable[[Sequence[Any], Mapping[str, Any], Mapping[str, Any]], str]
+    #: A class below `Task`, for its hooks and for what its instances share.
+    base: type[Any]
     #: Check arguments against the signature in the caller.
     typing: bool
 
@@ -74,6 +87,8 @@ class CallOptions(TypedDict, total=False):
     max_retries: int | None
     max_deliveries: int
     acks_late: bool
+    #: Name to show in place of the task's, in logs.
+    shadow: str
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -127,10 +142,15 @@ _TYPES = ("a tuple of exception classes", _exceptions)
 
 #: What an option has to be, in words and as a test; the same for tasks and calls.
 _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("name", "queue", "serializer", "task_id"), _NAME),
+    **dict.fromkeys(("name", "queue", "serializer", "task_id", "shadow"), _NAME),
     **dict.fromkeys(("result_expires", "default_retry_delay", "retry_backoff_max", "countdown"), _SECONDS),
     **dict.fromkeys(("soft_time_limit", "time_limit"), _SECONDS),
     **dict.fromkeys(("ignore_result", "acks_late", "track_started", "retry_jitter", "typing"), _YES_NO),
+    **dict.fromkeys(("acks_on_failure", "acks_on_timeout", "reject_on_worker_lost"), _YES_NO),
+    "store_errors_even_if_ignored": _YES_NO,
+    "retry_kwargs": ("a mapping of max_retries and countdown", lambda value: isinstance(value, Mapping)),
+    "shadow_name": ("a function of args, kwargs and options", callable),
+    "base": ("a class below kernel.Task", lambda value: isinstance(value, type)),
     **dict.fromkeys(("autoretry_for", "dont_autoretry_for", "throws"), _TYPES),
     "eta": _MOMENT,
     "expires": ("a number of seconds from 0, or an aware datetime", _MOMENT[1]),
@@ -141,6 +161,36 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dead_letter": ("True, False or None", lambda value: value is None or _flag(value)),
     "headers": ("a mapping with text keys", lambda value: isinstance(value, Mapping) and all(map(_text, value))),
 }
+
+
+def settled(options: TaskOptions) -> TaskOptions:
+    """Options of a task with those that only rename others resolved; `ConfigError` for what contradicts itself, and for
+    Celery's options that could not mean here what they say."""
+    options = options.copy()
+    if options.get("reject_on_worker_lost") is False:
+        raise ConfigError(
+            "reject_on_worker_lost=False has no meaning here: a message whose worker was lost is delivered again, "
+            "unless it was acknowledged before its start: say acks_late=False for a task that must not run twice"
+        )
+    if options.get("acks_on_failure") is False:
+        if options.get("dead_letter") is False:
+            raise ConfigError(
+                "acks_on_failure=False keeps the message, dead_letter=False drops it: leave one of them out"
+            )
+        options["dead_letter"] = True
+    given = options.pop("retry_kwargs", {})
+    for name, value in given.items():
+        check_known({name: value}, _RetryKwargs, "retry_kwargs")
+        if name == "max_retries":
+            options.setdefault("max_retries", value)
+        else:  # a constant delay, as Celery has it
+            options["default_retry_delay"], options["retry_backoff"], options["retry_jitter"] = value, False, False
+    return options
+
+
+class _RetryKwargs(TypedDict, total=False):
+    max_retries: int | None
+    countdown: float
 
 
 def wall_clock(moment: datetime | float) -> float:

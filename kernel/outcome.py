@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from kernel.envelope import DeadKind
+from kernel.envelope import DeadKind, Envelope
 from kernel.errors import DecodeError
 
 State = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "EXPIRED"]
@@ -31,6 +31,16 @@ class Error(msgspec.Struct, array_like=True, frozen=True):
     type: str
     message: str
     traceback: str = ""
+
+
+class ErrorInfo(msgspec.Struct, frozen=True):
+    """An exception as the hooks of a task get it; its text is the formatted traceback."""
+
+    exception: BaseException
+    traceback: str
+
+    def __str__(self) -> str:
+        return self.traceback
 
 
 class Ok(msgspec.Struct):
@@ -57,6 +67,11 @@ class Again(msgspec.Struct):
     hop: bool = False
     #: Wall clock at which the task was first unknown to a worker, carried along by a hop; 0.0 when it is known.
     since: float = 0.0
+    #: A hop that the task asked for: it ran, and wants to run later without a retry.
+    snoozed: bool = False
+    #: The call and the queue of a retry that changes them; None and "" leave them.
+    call: Envelope | None = None
+    queue: str = ""
 
 
 class Drop(msgspec.Struct):

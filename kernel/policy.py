@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from kernel.settings import Tasks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how late a task is retried.
 
     The delay before retry n (from 0) is `delay * backoff ** n`, at most `max_delay`. With `jitter` it is drawn
@@ -40,6 +43,21 @@ class RetryPolicy:
     def automatic(self, error: BaseException) -> bool:
         """Whether this error is retried without the task asking for it."""
         return isinstance(error, self.autoretry_for) and not isinstance(error, self.dont_autoretry_for)
+
+
+def retry_policy(options: Mapping[str, Any], defaults: Tasks) -> RetryPolicy:
+    """The retry policy of a task: its own options, and the configuration for what they leave out."""
+    backoff = options.get("retry_backoff", defaults.retry_backoff)
+    unlimited = None if defaults.max_retries < 0 else defaults.max_retries
+    return RetryPolicy(
+        max_retries=options.get("max_retries", unlimited),
+        delay=options.get("default_retry_delay", defaults.default_retry_delay),
+        backoff=2.0 if backoff is True else 1.0 if backoff is False else backoff,
+        max_delay=options.get("retry_backoff_max", defaults.retry_backoff_max),
+        jitter=options.get("retry_jitter", defaults.retry_jitter),
+        autoretry_for=options.get("autoretry_for", ()),
+        dont_autoretry_for=options.get("dont_autoretry_for", ()),
+    )
 
 
 def prefetch(mean_runtime: float, window: float, most: int) -> int:

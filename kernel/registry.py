@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from kernel.errors import ConfigError
 from kernel.options import TaskOptions
-from kernel.task import Application, Task, default_name, shared
+from kernel.task import Application, Task, adopt, declared, shared
+
+T = TypeVar("T", bound=Task[..., Any, Any])
 
 
 class Registry:
@@ -21,12 +23,17 @@ class Registry:
 
     def declare(self, function: Callable[..., Any], options: TaskOptions, bind: bool) -> Task[..., Any, Any]:
         """Make a task of a function; `ConfigError` for a name that is taken."""
-        name = options.get("name") or default_name(function)
-        earlier = self.own.get(name)
-        if earlier is not None and earlier.function.__code__ is not getattr(function, "__code__", None):
-            raise ConfigError(f"two tasks are called {name!r}: give one of them another name=")
-        task: Task[..., Any, Any] = Task(function, name, options, bind, self._app)
-        self.own[name] = task
+        return self.add(declared(function, options, bind, self._app))
+
+    def add(self, task: T) -> T:
+        """Make a task one of this application; `ConfigError` for a name that is taken."""
+        adopt(task, self._app)
+        earlier = self.own.get(task.name)
+        if earlier is not None and getattr(earlier.function, "__code__", 0) is not getattr(
+            task.function, "__code__", None
+        ):
+            raise ConfigError(f"two tasks are called {task.name!r}: give one of them another name=")
+        self.own[task.name] = task
         if self.declared is not None:
             self.declared(task)
         return task

@@ -17,17 +17,27 @@ from typing import (
     Protocol,
     TypeVar,
     Unpack,
+    cast,
     overload,
 )
 
-from kernel.current import Request, application, current_request, running
+from kernel.arity import is_coroutine
+from kernel.call import CallSheet
+from kernel.current import Direct, application, running
+from kernel.envelope import Envelope
 from kernel.errors import ConfigError, Retry
-from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
+from kernel.options import CallOptions, TaskOptions, check_known, settled, wall_clock
+from kernel.outcome import ErrorInfo
+from kernel.request import Request
 from kernel.result import AsyncResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
+
+
+#: The methods of a class below `Task` that are told of its runs.
+HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
 
 class Application(Protocol):
@@ -43,6 +53,9 @@ class Application(Protocol):
     ) -> AsyncResult[Any]:
         """Send one call from a coroutine."""
 
+    def sheet(self, name: str, task: Task[..., Any, Any] | None = None) -> CallSheet:
+        """How calls of the task of this name become messages."""
+
     def within(self, transaction: object) -> AbstractContextManager[object]:
         """What is sent in this context becomes part of a transaction of a database."""
 
@@ -52,14 +65,42 @@ class Task(Generic[P, R, C]):
 
     `P` are its parameters as a caller gives them, `R` is what a worker gets from it, `C` what a direct call returns
     (the same, or a coroutine of it).
+
+    A class below this one has hooks, and options as attributes of their names. It is given to a function by
+    `@app.task(base=...)`, or has a method `run` and is declared by `app.register_task(...)`. There is one object per
+    task and process: what it holds is shared by all runs there, which may be at the same time.
     """
 
+    #: The function, or the method that takes its place.
+    run: Callable[..., Any]
+    name: str
+
     def __init__(
-        self, function: Callable[..., C], name: str, options: TaskOptions, bind: bool, app: Application | None
+        self,
+        function: Callable[..., C] | None = None,
+        name: str = "",
+        options: TaskOptions | None = None,
+        bind: bool = False,
+        app: Application | None = None,
     ) -> None:
+        """Without a function it is the method `run`. ConfigError for options that contradict each other."""
+        given = options or {}
+        if type(self) is not Task:
+            given = {**_of_class(type(self)), **given}
+        if function is None:
+            function = getattr(self, "run", None)
+            if function is None:
+                return  # of a class that is the base of a function: that one comes next
+        else:
+            self.run = function
+        mixed = [] if is_coroutine(function) else [hook for hook in HOOKS if is_coroutine(getattr(self, hook))]
+        if mixed:
+            raise ConfigError(
+                f"{mixed[0]} of {function.__qualname__} is async def and the task is not: nobody awaits it"
+            )
         self.function = function
-        self.name = name
-        self.options = options
+        self.name = name or given.get("name") or f"{type(self).__module__}.{type(self).__qualname__}"
+        self.options = settled(given)
         self.bind = bind
         self._app = app
         self.__doc__ = function.__doc__
@@ -122,28 +163,101 @@ class Task(Generic[P, R, C]):
 
     @property
     def request(self) -> Request:
-        """The message that the running task came with; RuntimeError outside of a worker."""
-        request = current_request()
-        if request is None:
-            raise RuntimeError(f"{self.name} does not run in a worker, so it has no request")
-        return request
+        """The message that the running task came with. Where the task was called as a function, one that says
+        `called_directly`: also inside of another task, whose request is not this one's."""
+        job = running.get()
+        return Request(job if job is not None and job.envelope.task == self.name else Direct(self))
 
+    @overload
     def retry(
         self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: Literal[True] = True,
+        eta: datetime | float | None = None,
+        countdown: float | None = None,
+        max_retries: int | Literal[False] | None = False,
+        **options: Any,
+    ) -> NoReturn: ...
+    @overload
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
         exc: BaseException | None = None,
         *,
-        countdown: float | None = None,
+        throw: Literal[False],
         eta: datetime | float | None = None,
+        countdown: float | None = None,
         max_retries: int | Literal[False] | None = False,
-    ) -> NoReturn:
+        **options: Any,
+    ) -> Retry: ...
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | float | None = None,
+        countdown: float | None = None,
+        max_retries: int | Literal[False] | None = False,
+        **options: Any,
+    ) -> Retry:
         """End this run and ask for another one; raises `Retry`, which must not be caught.
 
         Without `countdown` or `eta` the task's backoff decides when. When no retry is left, the task fails with
         `exc`, or with `MaxRetriesExceeded` without one. `max_retries` overrides the task's for this run
-        (None: no limit; False: the task's own). `ConfigError` for an `eta` without a time zone.
+        (None: no limit; False: the task's own). The next run has the same arguments and options, but for those that
+        are given here (`CallOptions` but `task_id`). With `throw=False` the signal is returned, and whoever raises it
+        asks for the retry. A task that was called as a function raises `exc`.
+
+        Raises as `apply_async` does for what cannot be sent, and `ConfigError` for an `eta` without a time zone.
         """
         at = None if eta is None else wall_clock(eta)
-        raise Retry(countdown=countdown, eta=at, cause=exc, max_retries=max_retries) from exc
+        request = self.request
+        if request.called_directly and exc is not None:
+            raise exc
+        call = None
+        if not request.called_directly and (args is not None or kwargs is not None or options):
+            call = self._altered(args, kwargs, cast(CallOptions, options))
+        signal = Retry(countdown, at, exc, max_retries, call, options.get("queue", ""))
+        signal.__cause__ = exc
+        if throw:
+            raise signal
+        return signal
+
+    def _altered(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: CallOptions) -> Envelope:
+        """The call of the next run."""
+        if "task_id" in options:
+            raise ConfigError("a retry is the same task: it cannot have another task_id")
+        job = running.get()
+        assert job is not None
+        if args is not None or kwargs is not None or "serializer" in options:
+            own = job.arguments()
+            args, kwargs = own[0] if args is None else args, own[1] if kwargs is None else kwargs
+        return self.app.sheet(self.name, self).altered(job.envelope, args, kwargs, options)
+
+    # -- hooks: for classes below this one to override -------------------------------------------------------
+    # They run in the worker beside the body. What `on_success`, `on_failure`, `on_retry` and `after_return` raise is
+    # logged and changes nothing. Those of an asynchronous task may be asynchronous.
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> Any:
+        """The body is about to run; raising takes its place."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> Any:
+        """The body has returned."""
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: ErrorInfo) -> Any:
+        """The task has failed, and no retry mends it."""
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: ErrorInfo) -> Any:
+        """The task will run again."""
+
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: ErrorInfo | None
+    ) -> Any:
+        """The task has ended: SUCCESS with its value, or FAILURE with its error."""
 
 
 def current_task() -> Task[..., Any, Any] | None:
@@ -179,6 +293,38 @@ class DeclaresBound(Protocol):
 shared: dict[str, Task[..., Any, Any]] = {}
 
 
+def _of_class(kind: type[Task[..., Any, Any]]) -> TaskOptions:
+    """The options that a class has as attributes."""
+    found = {name: getattr(kind, name) for name in TaskOptions.__annotations__ if hasattr(kind, name)}
+    check_known(found, TaskOptions, "task")
+    return cast(TaskOptions, found)
+
+
+def declared(
+    function: Callable[..., Any], options: TaskOptions, bind: bool, app: Application | None
+) -> Task[..., Any, Any]:
+    """The task that a function becomes. An object of its `base` is made without arguments, as a class with an
+    `__init__` of its own expects, and is then told of the function."""
+    name = options.get("name") or default_name(function)
+    base = options.get("base", Task)
+    if base is Task:
+        return Task(function, name, options, bind, app)
+    if not issubclass(base, Task):
+        raise ConfigError(f"base={base.__name__} of {name} is no class below kernel.Task")
+    task: Task[..., Any, Any] = base()
+    Task.__init__(task, function, name, options, bind, app)
+    return task
+
+
+def adopt(task: Task[..., Any, Any], app: Application) -> None:
+    """Make a task one of this application. Its class may have an `__init__` that does not call the one of `Task`."""
+    if "function" not in vars(task):
+        Task.__init__(task)
+    if "function" not in vars(task):
+        raise ConfigError(f"{type(task).__name__} has no method run, so there is nothing to register")
+    task._app = app
+
+
 def default_name(function: Callable[..., Any]) -> str:
     """The wire name of a function: module and qualified name.
 
@@ -209,7 +355,7 @@ def shared_task(function: Any = None, /, *, bind: bool = False, **options: Unpac
     check_known(options, TaskOptions, "task")
 
     def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
-        task: Task[..., Any, Any] = Task(function, options.get("name") or default_name(function), options, bind, None)
+        task = declared(function, options, bind, None)
         shared[task.name] = task
         return task
 

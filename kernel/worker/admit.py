@@ -7,7 +7,7 @@ from typing import Any
 
 from kernel import discovery
 from kernel import envelope as wire
-from kernel.call import RESULT_IGNORED
+from kernel.call import RESULT_KEPT
 from kernel.clock import Clock
 from kernel.envelope import (
     CARRIER,
@@ -142,7 +142,7 @@ class Admit:
         job.soft_limit = extra.get(wire.SOFT_LIMIT, job.soft_limit)
         job.hard_limit = extra.get(wire.HARD_LIMIT, job.hard_limit)
         if wire.RESULT in extra:
-            job.store = self._store and extra[wire.RESULT] != RESULT_IGNORED
+            job.store = self._store and extra[wire.RESULT] == RESULT_KEPT
         job.ttl = extra.get(wire.RESULT_TTL, job.ttl)
         if wire.ACK_EARLY in extra:
             job.early = extra[wire.ACK_EARLY]

@@ -44,25 +44,29 @@ def sends_of(job: Job, entry: Entry, now: float) -> list[Outgoing]:
 
 
 def next_attempt(job: Job, entry: Entry) -> Outgoing:
-    """The message that runs a task again."""
-    envelope = job.envelope
+    """The message that runs a task again: the same call, unless the retry said otherwise."""
+    envelope, queue, outcome = job.envelope, job.queue, job.outcome
+    if type(outcome) is Again and outcome.call is not None:
+        envelope, queue = outcome.call, outcome.queue or queue
     extra = {key: value for key, value in envelope.extra.items() if key not in _DETOURS}
     extra[wire.ETA] = entry.retry_at
     again = envelope.but(attempt=entry.attempt + 1, extra=extra)
-    return outgoing(job.queue, again, entry.retry_at)
+    return outgoing(queue, again, entry.retry_at)
 
 
-def hop(job: Job, at: float, since: float) -> Outgoing:
-    """The same message once more, not before `at`: it was too early, or (`since`) nobody here knows the task."""
+def hop(job: Job, again: Again) -> Outgoing:
+    """The same message once more: it was too early, nobody here knows the task, or it wants to run later."""
     envelope = job.envelope
     extra = dict(envelope.extra)
     extra[wire.HOP] = extra.get(wire.HOP, 0) + 1
-    if since:
-        extra[wire.UNKNOWN_SINCE] = since
+    if again.since:
+        extra[wire.UNKNOWN_SINCE] = again.since
+    if again.snoozed:
+        extra[wire.ETA] = again.at  # also for a transport that delays less
     fence = job.rank[2]
     if fence:  # the new message begins at 0 redeliveries, and must not be outranked by what an earlier one recorded
         extra[wire.FENCE] = fence
-    return outgoing(job.queue, envelope.but(extra=extra), at)
+    return outgoing(job.queue, envelope.but(extra=extra), again.at)
 
 
 def handed_on(job: Job, at: float) -> Outgoing:

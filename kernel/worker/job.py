@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from kernel import envelope as wire
+from kernel.current import Place
 from kernel.envelope import Envelope
 from kernel.outcome import Entry, Outcome
 from kernel.ports import Delivery, Outgoing
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 class Job(msgspec.Struct, eq=False):
     """One delivery, from intake to settlement. Equal only to itself, so that sets of jobs cost no comparison."""
+
+    place: ClassVar[Place] = "worker"
 
     delivery: Delivery
     envelope: Envelope
@@ -70,6 +73,11 @@ class Job(msgspec.Struct, eq=False):
         task = self.plan.task
         assert task is not None
         return task
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Its arguments, decoded anew."""
+        args, kwargs = self.loads(self.envelope.body)
+        return args, kwargs
 
     @property
     def queue(self) -> str:

@@ -157,7 +157,7 @@ class Outlet:
                 if caused:
                     sends[job] = caused
             elif type(outcome) is Again and outcome.hop:
-                sends[job] = [hop(job, outcome.at, outcome.since)]
+                sends[job] = [hop(job, outcome)]
         done = self._publish(acks, sends) if acks else []
         self._hand.remove(done)
         if self._buried is not None and sends:

@@ -7,7 +7,9 @@ from copy import copy
 from typing import Any
 
 from kernel.arity import is_coroutine
-from kernel.policy import RetryPolicy
+from kernel.body.compose import body_of
+from kernel.body.rites import Rites
+from kernel.policy import retry_policy
 from kernel.ports import Serializer
 from kernel.settings import Tasks
 from kernel.task import Task
@@ -24,6 +26,7 @@ class Plan:
         "codec",
         "coroutine",
         "dead_letter",
+        "dead_overrun",
         "dumps",
         "early",
         "hard_limit",
@@ -32,7 +35,9 @@ class Plan:
         "mean",
         "name",
         "retry",
+        "rites",
         "soft_limit",
+        "store_errors",
         "task",
         "throws",
         "track_started",
@@ -56,16 +61,19 @@ class Plan:
         self.track_started: bool = options.get("track_started", defaults.track_started)
         self.max_deliveries: int = options.get("max_deliveries", defaults.max_deliveries)
         self.dead_letter: bool | None = options.get("dead_letter")
+        self.dead_overrun: bool = options.get("acks_on_timeout") is False or self.dead_letter is True
         self.throws = options.get("throws", ())
-        self.retry = retry_policy(task, defaults)
+        self.retry = retry_policy(options, defaults)
+        #: Keep the errors of a task whose results are not kept.
+        self.store_errors: bool = options.get("store_errors_even_if_ignored", False)
+        #: Whom the task's class wants told of its runs; mostly nobody.
+        self.rites = None if task is None else Rites.of(task)
         self.mean = 0.0
 
     def bind(self, wrap: Callable[[Task[..., Any, Any], Callable[..., Any]], Callable[..., Any]]) -> None:
         """Compose what plugins wrap around the call."""
         if self.task is not None:
-            task = self.task
-            direct = task.function if not task.bind else task
-            self.call = wrap(task, direct)
+            self.call = wrap(self.task, body_of(self.task, self.coroutine, self.rites))
 
     def tracked(self) -> Plan:
         """The same, with its starts recorded."""
@@ -78,22 +86,8 @@ class Plan:
         call = self.call
         self.call = lambda *args, **kwargs: block_on(call(*args, **kwargs))
         self.coroutine = False
-
-
-def retry_policy(task: Task[..., Any, Any] | None, defaults: Tasks) -> RetryPolicy:
-    """The retry policy of a task: its own options, and the configuration for what they leave out."""
-    options = task.options if task is not None else {}
-    backoff = options.get("retry_backoff", defaults.retry_backoff)
-    unlimited = None if defaults.max_retries < 0 else defaults.max_retries
-    return RetryPolicy(
-        max_retries=options.get("max_retries", unlimited),
-        delay=options.get("default_retry_delay", defaults.default_retry_delay),
-        backoff=2.0 if backoff is True else 1.0 if backoff is False else backoff,
-        max_delay=options.get("retry_backoff_max", defaults.retry_backoff_max),
-        jitter=options.get("retry_jitter", defaults.retry_jitter),
-        autoretry_for=options.get("autoretry_for", ()),
-        dont_autoretry_for=options.get("dont_autoretry_for", ()),
-    )
+        if self.rites is not None:
+            self.rites.bridge(block_on)
 
 
 def _unknown(*_args: Any, **_kwargs: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from kernel.envelope import SHADOW
 from kernel.hooks import Settled
 from kernel.logs import Row, log_finished, wants_finished
 from kernel.outcome import Again, Drop, Failed, Ok
@@ -56,6 +57,8 @@ def _state(job: Job) -> tuple[str, str]:
             return "SUCCESS", ""
         case Failed(error):
             return "FAILURE", f"{error.type}: {error.message}"
+        case Again(snoozed=True):
+            return "SNOOZED", ""
         case Again(_, error):
             return "RETRY", "" if error is None else f"{error.type}: {error.message}"
         case Drop(reason, state) if state is not None:
@@ -69,4 +72,6 @@ def _runtime(job: Job) -> float:
 
 def _row(job: Job) -> Row:
     state, error = _state(job)
-    return job.envelope.id, job.envelope.task, state, _runtime(job), error
+    envelope = job.envelope
+    name = envelope.extra.get(SHADOW, envelope.task) if envelope.extra else envelope.task
+    return envelope.id, name, state, _runtime(job), error

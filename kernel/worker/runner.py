@@ -7,9 +7,10 @@ from random import Random
 from typing import Any
 
 from kernel import envelope as wire
+from kernel.call import RESULT_ERRORS
 from kernel.clock import Clock
 from kernel.current import running
-from kernel.envelope import DeadKind
+from kernel.envelope import DeadKind, Envelope
 from kernel.errors import (
     DecodeError,
     EncodeError,
@@ -18,6 +19,7 @@ from kernel.errors import (
     MaxRetriesExceeded,
     Reject,
     Retry,
+    Snooze,
     WorkerLost,
 )
 from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, describe, printable
@@ -79,9 +81,13 @@ class Runner:
                 job.interruptible = False
                 job.returned = True
                 job.outcome = Ok(plan.dumps(value) if job.store else b"")
+                if plan.rites is not None:
+                    plan.rites.told(job, job.outcome, value, None)
             except BaseException as error:
                 job.interruptible = False
                 job.outcome = self.judge(job, error)
+                if plan.rites is not None and job.began:
+                    plan.rites.told(job, job.outcome, None, error)
         except BaseException as late:  # an interrupt between the end of the body and its judgement
             job.outcome = self.judge(job, late)
         job.ended_at = self._monotonic()
@@ -111,9 +117,13 @@ class Runner:
             job.interruptible = False
             job.returned = True
             job.outcome = Ok(plan.dumps(value) if job.store else b"")
+            if plan.rites is not None:
+                await plan.rites.atold(job, job.outcome, value, None)
         except BaseException as error:
             job.interruptible = False
             job.outcome = self.judge(job, error)
+            if plan.rites is not None and job.began:
+                await plan.rites.atold(job, job.outcome, None, error)
         job.ended_at = self._monotonic()
         self.active.discard(job)
         running.set(None)
@@ -140,9 +150,12 @@ class Runner:
     def judge(self, job: Job, error: BaseException) -> Outcome:
         """The outcome of a job whose run raised. Never raises."""
         try:
-            return self._judge(job, error)
+            outcome = self._judge(job, error)
         except BaseException as second:
-            return Failed(describe(second))
+            outcome = Failed(describe(second))
+        if type(outcome) is Failed and (job.plan.store_errors or job.envelope.extra.get(wire.RESULT) == RESULT_ERRORS):
+            job.store = True
+        return outcome
 
     def _judge(self, job: Job, error: BaseException) -> Outcome:
         if not job.began:
@@ -154,6 +167,8 @@ class Runner:
             return lost if job.early else GiveBack()
         if isinstance(error, Retry):
             return self._retry(job, error.cause, error)
+        if isinstance(error, Snooze):
+            return Again(_later(job, self._now() + error.countdown), hop=True, snoozed=True)
         if isinstance(error, Reject):
             return self._rejected(job, error)
         if isinstance(error, Ignore):
@@ -173,7 +188,7 @@ class Runner:
     def overrun(self, job: Job) -> Failed:
         """The outcome of a job that ran beyond its hard limit."""
         error = HardTimeLimitExceeded(f"{job.envelope.task} ran longer than its hard limit of {job.hard_limit:g} s")
-        return Failed(describe(error), "failed" if job.plan.dead_letter else None, "hard time limit")
+        return Failed(describe(error), "failed" if job.plan.dead_overrun else None, "hard time limit")
 
     def _retry(self, job: Job, cause: BaseException | None, asked: Retry | None) -> Outcome:
         envelope = job.envelope
@@ -187,9 +202,10 @@ class Runner:
         at = _retry_at(policy, asked, envelope.attempt, now, self._chance)
         if self._retry_hook is not None:
             at = self._retry_hook(job.plan.task, envelope, cause or Retry(), at) or at
-        if not at <= wire.LATEST:
-            raise ValueError(f"{envelope.task} asked for a retry at {at!r}, which is no time")
-        return Again(max(0.0, at), None if cause is None else _own(cause))
+        again = Again(_later(job, at), None if cause is None else _own(cause))
+        if asked is not None and isinstance(asked.call, Envelope):
+            again.call, again.queue = asked.call, asked.queue
+        return again
 
 
 def allowed_retries(job: Job, asked: Retry | None) -> int | None:
@@ -200,6 +216,12 @@ def allowed_retries(job: Job, asked: Retry | None) -> int | None:
     if override is not None:
         return None if override < 0 else override
     return job.plan.retry.max_retries
+
+
+def _later(job: Job, at: float) -> float:
+    if not at <= wire.LATEST:
+        raise ValueError(f"{job.envelope.task} asked for a run at {at!r}, which is no time")
+    return max(0.0, at)
 
 
 def _retry_at(policy: RetryPolicy, asked: Retry | None, attempt: int, now: float, chance: Callable[[], float]) -> float:
@@ -220,7 +242,7 @@ def _own(error: BaseException) -> Error:
     return describe(error)
 
 
-_ABOVE = ("kernel.worker.", "kernel.task", "kernel.pools.", "asyncio.")
+_ABOVE = ("kernel.worker.", "kernel.body.", "kernel.task", "kernel.pools.", "asyncio.")
 
 
 def _unserialisable(job: Job, error: BaseException) -> Error:

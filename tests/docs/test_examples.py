@@ -23,10 +23,10 @@ from docs.pages import PAGES, ROOT, Block, blocks, title
 from docs import figures
 from kernel.cli.main import cli
 from kernel.config import Config
-from kernel.current import Request
 from kernel.hooks import Specs
 from kernel.options import CallOptions, TaskOptions
 from kernel.outcome import State
+from kernel.request import Request
 
 #: What becomes of a block, by its language: run, parsed, or read by people only because it is output or a grammar.
 CHECKED = {"python", "console", "toml", "ini", "dockerfile"}
@@ -168,7 +168,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "names"),
     [
-        ("tasks.md", {*TaskOptions.__annotations__, *Request.__struct_fields__, "bind"}),
+        ("tasks.md", {*TaskOptions.__annotations__, *(name for name in vars(Request) if name[0] != "_"), "bind"}),
         ("calling.md", set(CallOptions.__annotations__)),
         ("plugins.md", {name for name in vars(Specs) if name.startswith("kernel_")}),
         ("results.md", set(get_args(State))),

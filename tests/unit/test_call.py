@@ -57,6 +57,7 @@ TO_ENVELOPE: list[tuple[str, Any, int, Any]] = [
     ("expires", MOMENT, wire.EXPIRES_AT, MOMENT.timestamp()),
     ("priority", 7, wire.PRIORITY, 7),
     ("headers", {"trace": "t"}, wire.HEADERS, {"trace": "t"}),
+    ("shadow", "another name", wire.SHADOW, "another name"),
     ("ignore_result", True, wire.RESULT, 0),
     ("ignore_result", False, wire.RESULT, 1),
     ("result_expires", 60, wire.RESULT_TTL, 60),

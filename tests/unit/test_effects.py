@@ -91,11 +91,11 @@ def test_the_next_attempt_forgets_the_detours_and_keeps_what_it_does_not_know() 
 
 def test_a_hop_is_no_attempt() -> None:
     this = job(attempt=1, hop=2, eta=80.0, priority=2)
-    out = hop(this, 80.0, 0.0)
+    out = hop(this, Again(80.0, hop=True))
     on = decode(out.payload)
     assert (on.attempt, on.extra) == (1, {wire.HOP: 3, wire.ETA: 80.0, wire.PRIORITY: 2})
     assert (out.not_before, out.priority) == (80.0, 2)
-    assert decode(hop(job(), 4.0, 3.5).payload).extra == {wire.HOP: 1, wire.UNKNOWN_SINCE: 3.5}
+    assert decode(hop(job(), Again(4.0, hop=True, since=3.5)).payload).extra == {wire.HOP: 1, wire.UNKNOWN_SINCE: 3.5}
 
 
 @pytest.mark.parametrize(("redelivered", "before", "fence"), [(-1, 0, 0), (0, 0, 0), (2, 0, 2), (0, 3, 3), (2, 3, 5)])
@@ -103,7 +103,7 @@ def test_a_hop_is_not_outranked_by_what_its_message_recorded(redelivered: int, b
     """The new message begins at no redelivery, and its outcome must count all the same."""
     this = job(redelivered=redelivered, **({"fence": before} if before else {}))
     assert this.rank == (0, 0, fence)
-    on = decode(hop(this, 0.0, 0.0).payload)
+    on = decode(hop(this, Again(0.0, hop=True)).payload)
     assert on.extra.get(wire.FENCE, 0) == fence
     assert wire.FENCE not in decode(next_attempt(this, Entry("RETRY")).payload).extra, "a higher attempt outranks it"
 

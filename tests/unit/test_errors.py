@@ -24,13 +24,14 @@ from kernel.errors import (
     ResultTimeout,
     Retry,
     Sent,
+    Snooze,
     TaskError,
     TaskFailed,
     Unavailable,
 )
 
 CLASSES = [one for _, one in inspect.getmembers(errors, inspect.isclass) if one.__module__ == errors.__name__]
-SIGNALS = {Retry, Reject, Ignore}
+SIGNALS = {Retry, Snooze, Reject, Ignore}
 BRANCHES = (ConfigError, PortError, CodecError, ResultError, TaskError)
 
 

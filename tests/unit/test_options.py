@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel import Kernel, shared_task
+from kernel import Kernel, Task, shared_task
 from kernel.errors import ConfigError
 from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 
@@ -21,7 +21,7 @@ TYPES = ([(), (ValueError,), (OSError, KeyboardInterrupt)], [[ValueError], Value
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 #: Every option with values that can be meant and values that cannot.
 TABLE: dict[str, tuple[list[Any], list[Any]]] = {
-    **dict.fromkeys(("name", "queue", "serializer", "task_id"), NAMES),
+    **dict.fromkeys(("name", "queue", "serializer", "task_id", "shadow"), NAMES),
     **dict.fromkeys(("result_expires", "default_retry_delay", "retry_backoff_max", "countdown"), NUMBERS),
     **dict.fromkeys(("soft_time_limit", "time_limit"), NUMBERS),
     **dict.fromkeys(("ignore_result", "acks_late", "track_started", "retry_jitter", "typing"), FLAGS),
@@ -32,6 +32,11 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "max_deliveries": ([1, 5], [0, -1, 1.5, True, None]),
     "retry_backoff": ([True, False, 1, 2.5], [0.5, 0, -1, inf, None, "2"]),
     "dead_letter": ([True, False, None], [0, 1, "yes"]),
+    **dict.fromkeys(("acks_on_failure", "acks_on_timeout", "store_errors_even_if_ignored"), FLAGS),
+    "reject_on_worker_lost": FLAGS,
+    "retry_kwargs": ([{}, {"max_retries": 5}], [None, 5, [("max_retries", 5)]]),
+    "shadow_name": ([len, str], [None, "name"]),
+    "base": ([Task], [None, "Task", 1]),
     "headers": ([{}, {"a": object()}], [None, [("a", 1)], {1: "a"}, {"": 1}, "a"]),
 }
 KINDS: list[tuple[type, str]] = [(TaskOptions, "task"), (CallOptions, "call")]

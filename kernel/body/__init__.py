@@ -1,0 +1,1 @@
+"""What stands around the body of a task: what it is given, and who is told how it ended."""
