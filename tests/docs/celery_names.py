@@ -213,4 +213,11 @@ NAMES = {
         eventlet_pool_preshutdown eventlet_pool_postshutdown eventlet_pool_apply user_preload_options
         test_worker_starting test_worker_started test_worker_stopped
     """,
+    # Fixtures, and what `celery.contrib.testing` has.
+    "Testing": """
+        celery_app celery_session_app celery_worker celery_session_worker celery_config celery_parameters
+        celery_worker_parameters celery_enable_logging celery_includes celery_worker_pool celery_class_tasks
+        use_celery_app_trap depends_on_current_app pytest.mark.celery TestApp setup_default_app start_worker tasks.ping
+        TaskMessage TaskMessage1 task_message_from_sig Manager pytest-celery
+    """,
 }

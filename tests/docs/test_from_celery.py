@@ -25,6 +25,7 @@ from kernel.current import Request
 from kernel.hooks import Specs
 from kernel.options import CallOptions, TaskOptions
 from kernel.outcome import State
+from kernel.testing import plugin
 
 PAGE = ROOT / "docs/from-celery.md"
 #: What the column "here" says without a name: nothing, with a reason beside it; nothing so far; what the URL has.
@@ -205,15 +206,15 @@ def _members(owner: Any) -> set[str]:
 
 
 def _words() -> set[str]:
-    """Names that need no owner: settings, options, hooks, states, errors."""
-    hooks = {name for name in vars(Specs) if name.startswith("kernel_")}
+    """Names that need no owner: settings, options, hooks, fixtures, states, errors."""
+    given = {name for name in (*vars(Specs), *vars(plugin)) if name.startswith("kernel_")}
     options = {
         *TaskOptions.__annotations__,
         *CallOptions.__annotations__,
         *inspect.signature(kernel.Kernel.task).parameters,
     }
     settings = {setting.key for setting in Config().describe()}
-    return {*hooks, *options, *settings, *get_args(State), *dir(errors)} - {*dir(builtins)}
+    return {*given, *options, *settings, *get_args(State), *dir(errors)} - {*dir(builtins)}
 
 
 def _settled(path: str) -> Any:
