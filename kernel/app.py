@@ -242,7 +242,13 @@ class Kernel:
             self.post([message])
         return AsyncResult(task_id, self._kept if sheet.keeps_result(options) else IGNORED)
 
-    def send_many(self, task: Task[P, R, Any] | str, calls: Iterable[Sequence[Any] | Call]) -> list[AsyncResult[R]]:
+    @overload
+    def send_many(self, task: Task[..., R, Any], calls: Iterable[Sequence[Any] | Call]) -> list[AsyncResult[R]]: ...
+    @overload
+    def send_many(self, task: str, calls: Iterable[Sequence[Any] | Call]) -> list[AsyncResult[Any]]: ...
+    def send_many(
+        self, task: Task[..., Any, Any] | str, calls: Iterable[Sequence[Any] | Call]
+    ) -> list[AsyncResult[Any]]:
         """Send many calls of one task in as few port calls as possible, in order.
 
         `calls` are argument tuples, or `Call`s where keywords or options are needed; a generator is consumed in

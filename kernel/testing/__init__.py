@@ -1,6 +1,6 @@
 """Testing applications: without a service, by the worker's own code, in virtual time.
 
-`with of(app) as sandbox:` puts an application in test mode. The fixtures of `kernel.testing.plugin` do it for pytest.
+`with of(app) as sandbox:` puts an application in test mode. The fixtures of `kernel.fixtures` do it for pytest.
 """
 
 from kernel.testing.calls import Enqueued
