@@ -1,0 +1,91 @@
+"""Calls that a checker must refuse, each with the rule of mypy and of pyright by which. Checked, never run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernel import Kernel, Task, shared_task
+
+app = Kernel("typed")
+
+
+@app.task
+def add(x: int, y: int = 0) -> int:
+    return x + y
+
+
+@app.task
+async def fetch(url: str, /) -> bytes:
+    return url.encode()
+
+
+@app.task(bind=True)
+def bound(self: Task[..., Any, Any], n: int) -> str:
+    return str(n)
+
+
+@shared_task
+def library(x: float) -> float:
+    return x
+
+
+# -- arguments ---------------------------------------------------------------------------------------------
+
+add.delay("1")  # refused: arg-type, reportArgumentType
+add.delay()  # refused: call-arg, reportCallIssue
+add.delay(1, 2, 3)  # refused: call-arg, reportCallIssue
+add.delay(1, z=2)  # refused: call-arg, reportCallIssue
+add.delay(1, y="2")  # refused: arg-type, reportArgumentType
+add("1")  # refused: arg-type, reportArgumentType
+fetch.delay(b"x")  # refused: arg-type, reportArgumentType
+fetch.delay(url="x")  # refused: call-arg, reportCallIssue
+library.delay("x")  # refused: arg-type, reportArgumentType
+bound.delay("x")  # refused: arg-type, reportArgumentType
+bound.delay(bound)  # refused: arg-type, reportArgumentType
+bound.delay(self=bound, n=1)  # refused: call-arg, reportCallIssue
+
+# -- options of a call -------------------------------------------------------------------------------------
+
+add.apply_async((1,), coutdown=3)  # refused: call-arg, reportCallIssue
+add.apply_async((1,), countdown="3")  # refused: arg-type, reportArgumentType
+add.apply_async((1,), priority="high")  # refused: arg-type, reportArgumentType
+add.apply_async((1,), headers=["x"])  # refused: arg-type, reportArgumentType
+add.apply_async(1)  # refused: arg-type, reportArgumentType
+app.send_task(add, (1,))  # refused: arg-type, reportArgumentType
+app.send_many(add, [1, 2])  # refused: list-item, reportCallIssue
+
+# -- options of a task -------------------------------------------------------------------------------------
+
+app.task(max_retry=3)  # refused: call-overload, reportCallIssue
+app.task(queue=3)  # refused: call-overload, reportArgumentType
+app.task(autoretry_for=[OSError])  # refused: call-overload, reportArgumentType
+shared_task(max_retry=3)  # refused: call-overload, reportCallIssue
+
+
+@app.task(bind=True)  # refused: arg-type, reportArgumentType
+def unbound() -> None:
+    pass
+
+
+# -- results -----------------------------------------------------------------------------------------------
+
+text: str = add.delay(1).get()  # refused: assignment, reportAssignmentType
+data: str = fetch.delay("x").get()  # refused: assignment, reportAssignmentType
+add.delay(1).get("soon")  # refused: arg-type, reportArgumentType
+add.delay(1).value()  # refused: attr-defined, reportAttributeAccessIssue
+for result in app.as_completed([add.delay(1)]):
+    word: str = result.get()  # refused: assignment, reportAssignmentType
+
+
+async def calls() -> int:
+    await add.adelay("1")  # refused: arg-type, reportArgumentType
+    return await (await fetch.adelay("x")).aget()  # refused: return-value, reportReturnType
+
+
+# -- inside of a task --------------------------------------------------------------------------------------
+
+
+def retries(task: Task[..., Any, Any]) -> None:
+    if task.requst:  # refused: attr-defined, reportAttributeAccessIssue
+        task.retry(countdown="3")  # refused: arg-type, reportArgumentType
+    task.retry(ValueError)  # refused: arg-type, reportArgumentType
