@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
 from weakref import WeakSet
 
 from kernel import discovery
 from kernel.batcher import Batch, Batcher, open_batch
+from kernel.bugreport import bugreport
 from kernel.call import CallSheet
 from kernel.clock import SYSTEM, Clock
 from kernel.config import Config
+from kernel.connection import Connection, sender
 from kernel.current import application
 from kernel.dead import DeadLetters
-from kernel.errand import Errands
-from kernel.errors import ConfigError, Unavailable
+from kernel.errors import ConfigError
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.many import send_many
+from kernel.moments import Moment
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
-from kernel.outbox import Spool, Within
+from kernel.outbox import Within
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
 from kernel.registry import Registry
 from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, LaterResults, Results
+from kernel.routing import Router
 from kernel.sender import MOST, Sender
+from kernel.setup import Search, Setup, Source, make_router
 from kernel.task import Declares, DeclaresBound, Task
+from kernel.zones import zone
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,8 +40,6 @@ T = TypeVar("T", bound=Task[..., Any, Any])
 
 #: All applications of this process.
 _applications: WeakSet[Kernel] = WeakSet()
-#: Ports that a parent opened. Kept, because letting go of them closes what the parent still uses.
-_inherited: list[Opened] = []
 
 
 def _after_fork() -> None:
@@ -58,20 +61,20 @@ class Kernel:
     def __init__(
         self, name: str = "kernel", *, plugins: Iterable[object] = (), clock: Clock = SYSTEM, **options: Any
     ) -> None:
-        """ConfigError for an option that does not exist."""
-        Config.check(options)
+        """ConfigError for an option that does not exist or cannot be."""
+        self._setup = Setup(options)
         self.name = name
         self.clock = clock
         self.command_line: dict[str, Any] = {}
-        self._options = options
+        #: Where tasks are looked for; see `autodiscover_tasks`.
+        self.searches: list[Search] = []
+        #: Moments, each told once, with the application: before its configuration is put together, after it was, and
+        #: when all its tasks are declared. The last one comes in every forked child.
+        self.on_configure, self.on_after_configure, self.on_after_finalize = Moment(), Moment(), Moment()
+        self.on_after_fork = Moment(again=True)
         self._plugins = tuple(plugins)
-        self._registry = Registry(self)
-        self._given = Given()
-        #: How often it was closed.
-        self._closings = 0
-        # Not a native lock: under a green library the greenlet that opens the ports waits for the network meanwhile,
-        # and the next one of its thread must not keep it from going on.
-        self._lock = threading.Lock()
+        self._registry = Registry(self, self.gen_task_name)
+        self._connection = Connection(lambda: self.config, clock)
         self._forget()
         _applications.add(self)
         if not application:
@@ -82,17 +85,16 @@ class Kernel:
 
     def forget_parent(self) -> None:
         """In a forked child: connections and threads do not survive a fork, and a lock may be held by nobody."""
-        if self._opened is not None:
-            _inherited.append(self._opened)
-        self._lock = threading.Lock()
+        self._connection.forget_parent()
         self._forget()
+        self.on_after_fork.tell(self)
 
     def _forget(self) -> None:
         """Drop everything that is made on first use."""
         self._config: Config | None = None
         self._hooks: Hooks | None = None
-        self._registry.declared = None
-        self._opened: Opened | None = None
+        self._registry.forget()
+        self._router: Router | None = None
         self._results: Results | None = None
         self._sender: Sender | None = None
         self._batcher: Batcher | None = None
@@ -102,22 +104,48 @@ class Kernel:
 
     @property
     def config(self) -> Config:
-        """The configuration, put together on first use: defaults, file, plugins, environment, command line, code."""
+        """The configuration, put together on first use from all its sources; see `kernel.config`."""
         if self._config is None:
-            plugins: dict[str, Any] = {}
-            for changes in self.hooks.configure(self._options):
-                plugins.update(changes)
-            self._config = Config.load(self._options, self.command_line, os.environ, plugins=plugins)
+            self._config = self._setup.load(self)
+            if self.on_after_configure.tell(self):
+                self.hooks.manager.hook.kernel_configured(app=self)
         return self._config
+
+    def configure(self, **settings: Any) -> None:
+        """Set more, as if it had been given to `Kernel(...)`; before the first call. ConfigError for what cannot be."""
+        self._setup.configure(settings)
+        self._renew()
+
+    def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Settings that every other source overrides, or a function that returns them when they are needed."""
+        self._setup.add_defaults(defaults)
+        self._renew()
+
+    def config_from_object(self, place: object, namespace: str = "", silent: bool = False) -> None:
+        """Read settings from a mapping, a module or another object, or from what "module" or "module:attribute" names.
+
+        It is read with the rest of the configuration, stronger than a file and weaker than the environment. With a
+        `namespace` such as "KERNEL" the settings are the upper-case names that begin with it, `KERNEL_QUEUE`; without,
+        the lower-case names of settings. `silent`: a module that is not there is no error.
+        """
+        self._setup.sources.append(Source(place, namespace, silent))
+        self._renew()
+
+    def config_from_envvar(self, variable: str, namespace: str = "", silent: bool = False) -> None:
+        """`config_from_object` of what an environment variable names; not `silent`, ConfigError where it is not set."""
+        if place := self._setup.variable(variable, silent):
+            self.config_from_object(place, namespace, silent)
+
+    def _renew(self) -> None:
+        self._connection.check_unused("change its configuration")
+        self._forget()
 
     @property
     def hooks(self) -> Hooks:
         """The plugins: those given in code and those that installed packages offer."""
         if self._hooks is None:
             self._hooks = hooks = Hooks.load(self._plugins)
-            self._registry.declared = lambda task: hooks.task_registered(self, task)
-            for task in self._registry.own.values():
-                hooks.task_registered(self, task)
+            self._registry.tell(lambda task: hooks.task_registered(self, task))
         return self._hooks
 
     def use(
@@ -128,42 +156,20 @@ class Kernel:
         schedules: ScheduleStore | None = None,
     ) -> None:
         """Hand over adapters as objects, before anything is sent; ConfigError afterwards."""
-        if self._opened is not None:
-            raise ConfigError(
-                "the ports of this application are open already: call use() before the first task is sent"
-            )
-        self._given = Given(transport, results, coordination, schedules)
+        self._connection.use(Given(transport, results, coordination, schedules))
 
     @property
     def ports(self) -> Opened:
         """The adapters, opened on first use and again in a forked child."""
-        return self._opened or self._open(self._closings)
-
-    def _open(self, closings: int) -> Opened:
-        """Open the ports, unless the application is closed more often by then: whoever closes it does not wait for
-        those who still try to open them for a send that was given up."""
-        with self._lock:
-            if self._given.closed:
-                raise ConfigError("the adapters that use() was given are closed: hand over new ones")
-            opened = self._opened
-            if opened is None and self._closings == closings:
-                self._opened = opened = Opened(self.config, self._given, self.clock)
-        if opened is None or self._closings != closings:
-            if opened is not None:
-                opened.close()
-            raise Unavailable("the application was closed meanwhile")
-        return opened
+        return self._connection.opened or self._connection.open()
 
     def close(self) -> None:
         """Close the ports. The next call opens them again, unless they were given to `use`: those stay closed."""
-        self._closings += 1
+        self._connection.leave()
         if self._sender is not None:
             self._sender.close()
-        opened = self._opened
         self._forget()
-        self._given.closed = opened is not None and self._given.any()
-        if opened is not None:
-            opened.close()
+        self._connection.close()
 
     def __enter__(self) -> Kernel:
         return self
@@ -196,8 +202,50 @@ class Kernel:
 
     @property
     def tasks(self) -> dict[str, Task[..., Any, Any]]:
-        """All tasks by name: its own, and those that libraries share."""
+        """All tasks by name: its own, and those that libraries share. Finalises the application."""
+        self.finalize()
         return self._registry.all()
+
+    def finalize(self) -> None:
+        """Give the tasks what the configuration says of them; done by itself when the first is called or run. Tasks may
+        still be declared afterwards. ConfigError when an annotation does not fit."""
+        if not self._registry.final:
+            self._registry.finalize(self.config.application.annotations)
+            if self.on_after_finalize.tell(self):
+                self.hooks.manager.hook.kernel_finalized(app=self)
+
+    def autodiscover_tasks(
+        self, packages: Iterable[str] | Callable[[], Iterable[str]] = (), related_name: str | None = "tasks"
+    ) -> None:
+        """Let workers import the module `related_name` of each of these packages that has one; None: the packages.
+
+        Names, or a function that returns them when a worker starts. Without any, plugins of frameworks name them.
+        """
+        self.searches.append(Search(packages, related_name))
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """The name of a task that has none of its own; a subclass may make others. Both sides need the same."""
+        return f"{module}.{name}"
+
+    @property
+    def router(self) -> Router:
+        """Where calls go."""
+        if self._router is None:
+            self._router = make_router(self.config)
+        return self._router
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The zone in which a datetime without one is read; None: it is refused."""
+        return zone(self.config.application.timezone)
+
+    def now(self) -> datetime:
+        """The time, in that zone, or in UTC."""
+        return datetime.fromtimestamp(self.clock.now(), self.zone or UTC)
+
+    def bugreport(self) -> str:
+        """Versions, plugins and settings, secrets masked: what a report of a fault should come with."""
+        return bugreport(self.name, self.config, self.hooks)
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -205,12 +253,15 @@ class Kernel:
         """How calls of the task of this name become messages."""
         sheet = self._sheets.get(name)
         if sheet is None:
-            tasks, opened = self.config.tasks, self._opened
+            self.finalize()
+            tasks, opened = self.config.tasks, self._connection.opened
             limit = tasks.max_payload
             # Before the transport is open nobody knows its own limit; opening it is a matter of the send's deadline.
             own = opened.transport.features.max_payload if opened is not None else 0
-            task = task or self._registry.find(name)
-            sheet = CallSheet(name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock)
+            task = self._registry.find(name) or task
+            sheet = CallSheet(
+                name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock, self.router
+            )
             if opened is not None:
                 self._sheets[name] = sheet
         return sheet
@@ -256,7 +307,7 @@ class Kernel:
         (`TypeError`, `EncodeError`, ...) ends it there: the batches before are sent.
         """
         name = task if isinstance(task, str) else task.name
-        known = None if isinstance(task, str) else task
+        known = None if isinstance(task, str) else self._registry.belonging(task)
         return send_many(lambda: self.sheet(name, known), calls, self.sender, self._kept)
 
     async def asend(
@@ -282,19 +333,7 @@ class Kernel:
     def sender(self) -> Sender:
         """How messages leave."""
         if self._sender is None:
-            if self._given.transport is None:  # outside of any deadline, which is about services and not about imports
-                discovery.import_transport(self.config.ports.transport)
-            tasks, errands = self.config.tasks, Errands()
-            closings = self._closings
-
-            def find() -> Transport:
-                return (self._opened or self._open(closings)).transport
-
-            sender = Sender(find, self.hooks, tasks.send_timeout, errands)
-            if tasks.outbox:
-                outbox = discovery.outbox(tasks.outbox)
-                sender.fallback = Spool(outbox, find, errands, tasks.send_timeout, self.clock)
-            self._sender = sender
+            self._sender = sender(self._connection, self.config, self.hooks, self.clock)
         return self._sender
 
     def within(self, transaction: object) -> Within:
@@ -329,7 +368,8 @@ class Kernel:
     @property
     def _kept(self) -> Results:
         """The results of a call: read from the store when somebody asks, which nothing that is sent waits for."""
-        return self._results or (self.results if self._opened is not None else LaterResults(lambda: self.results))
+        opened = self._connection.opened is not None
+        return self._results or (self.results if opened else LaterResults(lambda: self.results))
 
     def result(self, task_id: str) -> AsyncResult[Any]:
         """The result of a task that was sent elsewhere or earlier."""

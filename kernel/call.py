@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from kernel import envelope as wire
+from kernel.address import Address
 from kernel.arity import Arity
 from kernel.clock import Clock
 from kernel.current import running
@@ -15,6 +16,7 @@ from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
 from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 from kernel.ports import Outgoing, Serializer
+from kernel.routing import ANYWHERE, Router
 from kernel.settings import Tasks
 
 #: What an unlimited `max_retries` is on the wire.
@@ -37,7 +39,7 @@ class CallSheet:
 
     __slots__ = (
         "_arity", "_clock", "_dumps", "_extra", "_ignored", "_least", "_limit", "_most", "_queue", "_serializer",
-        "_shadow", "_special", "_unkept", "expires", "name",
+        "_shadow", "_special", "_unkept", "address", "expires", "name",
     )  # fmt: skip
 
     def __init__(
@@ -48,14 +50,20 @@ class CallSheet:
         serializer: Callable[[str], Serializer],
         limit: int,
         clock: Clock,
+        router: Router = ANYWHERE,
     ) -> None:
-        """`task` is None for a task that is only known by name here. `limit`: largest payload in bytes."""
+        """`task` is None for a task that is only known by name here. `limit`: largest payload in bytes.
+
+        ConfigError for a task whose queue is not declared, where only declared ones may be used.
+        """
         options: Mapping[str, Any] = task.options if task is not None else {}
         self.name = name
         self._clock = clock
         self._serializer = serializer
         self._limit = limit
-        self._queue: str = options.get("queue") or defaults.queue
+        self.address = Address(name, options, defaults, router)
+        usual = self.address.usual
+        self._queue = usual.queue
         checked = task is not None and options.get("typing", True)
         self._arity = Arity(task.function, bound=1 if task.bind else 0) if task is not None and checked else None
         self._least = self._arity.least if self._arity else 0
@@ -66,10 +74,9 @@ class CallSheet:
         self._shadow: Callable[..., str] | None = options.get("shadow_name")
         self._ignored: bool = options.get("ignore_result", defaults.ignore_result)
         self.expires: float = options.get("expires") or defaults.expires
-        priority = options.get("priority", defaults.priority)
-        self._extra: dict[int, Any] = {wire.PRIORITY: _priority(priority)} if priority else {}
+        self._extra: dict[int, Any] = {wire.PRIORITY: usual.priority} if usual.priority else {}
         #: Every call has something of its own.
-        self._special = bool(self.expires or self._shadow)
+        self._special = bool(self.expires or self._shadow or self.address.varies)
 
     def keeps_result(self, options: CallOptions | None) -> bool:
         """Whether a worker keeps the result of a call with these options, as far as its task is known here."""
@@ -110,6 +117,10 @@ class CallSheet:
             extra[wire.EXPIRES_AT] = now + self.expires
         self._call_extra(extra, options, now)
         parent = running.get()
+        inherited = parent.envelope.extra.get(wire.PRIORITY, 0) if parent is not None else None
+        to = self.address.of(args, kwargs, options, inherited)
+        if to.priority or wire.PRIORITY in extra:
+            extra[wire.PRIORITY] = to.priority
         if parent is not None:
             extra[wire.PARENT] = parent.envelope.id
             extra[wire.ROOT] = parent.envelope.extra.get(wire.ROOT, parent.envelope.id)
@@ -123,9 +134,9 @@ class CallSheet:
         if options or self._special:
             self._check(payload)
         return task_id, Outgoing(
-            options.get("queue") or self._queue,
+            to.queue,
             payload,
-            extra.get(wire.PRIORITY, 0),
+            to.priority,
             extra.get(wire.ETA, 0.0),
             extra.get(wire.EXPIRES_AT, 0.0),
         )

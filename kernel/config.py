@@ -1,12 +1,12 @@
 """Configuration: frozen values per concern, and where each of them came from.
 
-    defaults < file < plugins < environment < command line < code
+    defaults < added defaults < file < plugins < objects < environment < command line < code
 
 Keys are unique over the concerns and written flat: `Kernel("app", result_expires=60)`, `KERNEL_RESULT_EXPIRES=60`, and
 `result_expires = 60` in a file. The file is `kernel.toml`, or the table `[tool.kernel]` of `pyproject.toml`, in the
 working directory; parents are not searched, because a file that somebody else left up there would surprise.
 `KERNEL_CONFIG` names another file, or `none`. In a file, keys may also stand in tables named like the concern:
-`[worker]`, `[tool.kernel.worker]`.
+`[worker]`, `[tool.kernel.worker]`. Objects are Python modules and others that `config_from_object` names.
 
 A key that nobody knows is an error in a file, in code and on the command line. In the environment `KERNEL_*` is not
 ours alone (Jupyter sets such names), so there only a near miss of one of our keys is an error; others are ignored.
@@ -15,7 +15,7 @@ ours alone (Jupyter sets such names), so there only a near miss of one of our ke
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,9 +24,9 @@ import msgspec
 
 from kernel.errors import ConfigError
 from kernel.masking import masked
-from kernel.settings import CONCERNS, DEFAULTS, HOMES, Logging, Ports, Tasks, Worker
+from kernel.settings import CONCERNS, DEFAULTS, HOMES, Application, Logging, Ports, Routing, Tasks, Worker
+from kernel.values import TYPO, closest, plain
 from kernel.values import check as check_value
-from kernel.values import closest
 
 
 class Setting(NamedTuple):
@@ -34,20 +34,21 @@ class Setting(NamedTuple):
 
     key: str
     value: Any  #: as set, with the secrets of URLs masked
-    source: str  #: "default", "plugin", "command line", "code", or the name of the file or environment variable
+    #: "default", "added default", "plugin", "command line", "code", or the name of the file, object or variable.
+    source: str
 
 
 _PREFIX = "KERNEL_"
 _FILE_VARIABLE = "KERNEL_CONFIG"  # the one variable that is not a key
-#: How like a key an unknown KERNEL_* variable must be to count as a misspelling. At 0.8 KERNEL_RELEASE is a `lease`.
-_TYPO = 0.85
 
 
 class Config(msgspec.Struct, frozen=True):
     """All settings, and the source of each that is not a default."""
 
     ports: Ports = Ports()
+    application: Application = Application()
     tasks: Tasks = Tasks()
+    routing: Routing = Routing()
     worker: Worker = Worker()
     logging: Logging = Logging()
     #: key -> source, for every key that somebody set.
@@ -61,16 +62,19 @@ class Config(msgspec.Struct, frozen=True):
         environ: Mapping[str, str] = os.environ,
         file: Path | None = None,
         plugins: Mapping[str, Any] = MappingProxyType({}),
+        added: Mapping[str, Any] = MappingProxyType({}),
+        objects: Sequence[tuple[str, Mapping[str, Any]]] = (),
     ) -> Config:
         """Read all sources now and check every value.
 
         `file` None looks for one as the module says. On the command line None means that an option was not given,
-        and a string is read as in the environment. `ConfigError`, one line naming the source, for an unknown key,
-        a wrong type, a value out of bounds or a file that cannot be read.
+        and a string is read as in the environment. `added` are defaults of the application, `objects` what Python
+        modules and other objects say, each with a name for messages. `ConfigError`, one line naming the source, for
+        an unknown key, a wrong type, a value out of bounds or a file that cannot be read.
         """
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        for source, key, value in _entries(file, plugins, environ, command_line, code):
+        for source, key, value in _entries(added, file, plugins, objects, environ, command_line, code):
             values[key] = value
             sources[key] = source
         parts: dict[str, Any] = {
@@ -88,8 +92,8 @@ class Config(msgspec.Struct, frozen=True):
     def describe(self) -> list[Setting]:
         """Every key with its value and source, in the order of the classes above; safe to print."""
         return [
-            Setting(key, masked(getattr(part, key), key), self.sources.get(key, "default"))
-            for part in (self.ports, self.tasks, self.worker, self.logging)
+            Setting(key, masked(plain(key, getattr(part, key)), key), self.sources.get(key, "default"))
+            for part in (self.ports, self.application, self.tasks, self.routing, self.worker, self.logging)
             for key in part.__struct_fields__
         ]
 
@@ -100,16 +104,23 @@ _Entry = tuple[str, str, Any]
 
 
 def _entries(
+    added: Mapping[str, Any],
     file: Path | None,
     plugins: Mapping[str, Any],
+    objects: Sequence[tuple[str, Mapping[str, Any]]],
     environ: Mapping[str, str],
     command_line: Mapping[str, Any],
     code: Mapping[str, Any],
 ) -> Iterator[_Entry]:
     """All checked values as (source, key, value), the strongest last."""
+    for key, value in added.items():
+        yield "added default", key, check_value("added default", key, value)
     yield from _from_file(file, environ)
     for key, value in plugins.items():
         yield "plugin", key, check_value("plugin", key, value)
+    for source, settings in objects:
+        for key, value in settings.items():
+            yield source, key, check_value(source, key, value)
     yield from _from_environ(environ)
     for key, value in command_line.items():
         if value is not None:
@@ -180,5 +191,5 @@ def _from_environ(environ: Mapping[str, str]) -> Iterator[_Entry]:
         key = name.removeprefix(_PREFIX).lower()
         if key in DEFAULTS:
             yield name, key, check_value(name, key, value, text=True)
-        elif meant := closest(key, _TYPO):
+        elif meant := closest(key, TYPO):
             raise ConfigError(f"{name}: unknown variable; did you mean {_PREFIX}{meant.upper()}?")

@@ -65,6 +65,15 @@ class Specs:
         """Settings by key, or None: stronger than the file, weaker than the environment, the command line and code.
         `values` is a copy of what the application sets in code."""
 
+    def kernel_configured(self, app: Any) -> None:
+        """The configuration of the application was put together, `app.config`; once for each application."""
+
+    def kernel_discover(self) -> Sequence[str]:  # type: ignore[empty-body]
+        """Packages that may have tasks, for `autodiscover_tasks()` without any; asked when a worker starts."""
+
+    def kernel_finalized(self, app: Any) -> None:
+        """The tasks of the application have the options that are configured for them; once for each application."""
+
     def kernel_task_registered(self, app: Any, task: Any) -> None:
         """A task was declared; raising refuses it."""
 
@@ -185,6 +194,10 @@ class Hooks:
         """The settings of plugins; to be applied in this order, so that the first in call order wins."""
         answers: list[dict[str, Any]] = self.manager.hook.kernel_configure(values=dict(values))
         return answers[::-1]
+
+    def discovered(self) -> list[str]:
+        """The packages that plugins name, in call order."""
+        return [package for packages in self.manager.hook.kernel_discover() for package in packages]
 
     def task_registered(self, app: Any, task: Any) -> None:
         """Tell of a declared task."""

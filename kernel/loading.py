@@ -1,30 +1,16 @@
-"""From the name of an application to the application.
-
-This module and `kernel.discovery` are the only places where a string becomes an object: here for what a person
-writes after `--app`, there for what installed packages declare as entry points.
-"""
+"""From the name of an application, as a person writes it after `--app`, to the application and its tasks."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import pkgutil
-import sys
-import traceback
 from types import ModuleType
 
+from kernel import modules
 from kernel.app import Kernel
 from kernel.errors import ConfigError
 
 #: Modules looked for in the working directory when no application is named, in this order.
 OBVIOUS = ("kernel_app", "app", "tasks")
-#: Lines of the traceback that are shown when a module fails while it is imported.
-TRACEBACK_LINES = 4
-#: Files whose frames say nothing about the module that fails.
-_MACHINERY = frozenset(
-    {__file__, importlib.__file__, "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"}
-)
 
 
 def application(path: str) -> Kernel:
@@ -42,7 +28,7 @@ def application(path: str) -> Kernel:
         raise ConfigError(f"{path!r} names no module: write module:attribute, such as shop.tasks:app")
     if colon and not attribute and name != path:
         raise ConfigError(f"{path!r} ends in a colon: write module:attribute, or the module alone")
-    module = _file(name) if name.endswith(".py") else _module(name)
+    module = modules.file(name) if name.endswith(".py") else modules.module(name)
     return _attribute(module, name, attribute) if attribute else _only(module, name)
 
 
@@ -63,78 +49,26 @@ def obvious(needed: bool = True) -> str:
     return there[0] if there else ""
 
 
+def load_tasks(app: Kernel) -> None:
+    """Import every module that the application names beside its own (`imports`, `include`, `autodiscover_tasks`), and
+    finalise it. For whoever runs tasks or lists them; `ConfigError` when a module is not there or fails."""
+    settings = app.config.application
+    for name in dict.fromkeys((*settings.imports, *settings.include)):
+        modules.module(name)
+    for search in app.searches:
+        for package in search.packages(app.hooks.discovered):
+            name = f"{package}.{search.related_name}" if search.related_name else package
+            if search.related_name is None or modules.exists(name):
+                modules.module(name)
+    app.finalize()
+
+
 def _mentions_kernel(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             return b"kernel" in file.read()
     except OSError:
         return False
-
-
-# -- modules -----------------------------------------------------------------------------------------------
-
-
-def _module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ConfigError(f"{name!r} is not the name of a module: write module:attribute, such as shop.tasks:app")
-    _first_on_path(os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if name != missing and not name.startswith(f"{missing}."):
-            raise _failed(name, error) from error
-        raise ConfigError(_not_found(name, missing)) from None
-    except (Exception, SystemExit) as error:
-        raise _failed(name, error) from error
-
-
-def _file(path: str) -> ModuleType:
-    """Import a file under the name that it has in its package, so that its tasks are called the same everywhere."""
-    full = os.path.abspath(path)
-    if not os.path.isfile(full):
-        raise ConfigError(f"{path}: no such file; the working directory is {os.getcwd()}")
-    folder, base = os.path.split(full)
-    name = base.removesuffix(".py")
-    if not name.isidentifier():
-        raise ConfigError(f"{path}: {name!r} cannot be imported, because it is no Python name: rename the file")
-    while os.path.isfile(os.path.join(folder, "__init__.py")):
-        folder, package = os.path.split(folder)
-        name = f"{package}.{name}"
-    _first_on_path(folder)
-    module = _module(name.removesuffix(".__init__"))
-    if not os.path.samefile(getattr(module, "__file__", None) or os.devnull, full):
-        raise ConfigError(f"{path}: another module is called {name!r} too: {module.__file__}; rename the file")
-    return module
-
-
-def _first_on_path(folder: str) -> None:
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-        importlib.invalidate_caches()
-
-
-def _not_found(name: str, missing: str) -> str:
-    import difflib  # for an error only
-
-    package, _, wanted = missing.rpartition(".")
-    places = getattr(sys.modules.get(package), "__path__", None) if package else None
-    found = [module.name for module in pkgutil.iter_modules(places if package else [os.getcwd()])]
-    close = difflib.get_close_matches(wanted, found, 1)
-    if close:
-        return f"no module {missing!r}; did you mean {f'{package}.{close[0]}' if package else close[0]!r}?"
-    if os.path.isfile(name):
-        return f"no module {name!r}; to load a file its name must end in .py"
-    return f"no module {missing!r}; the working directory is {os.getcwd()}: run this where the module is"
-
-
-def _failed(name: str, error: BaseException) -> ConfigError:
-    """What a module raised while it was imported, with the end of its own traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename not in _MACHINERY]
-    shown = "".join(traceback.format_list(own)).rstrip().splitlines()[-TRACEBACK_LINES:]
-    last = traceback.format_exception_only(error)[-1].strip()
-    return ConfigError("\n".join([f"{name} cannot be imported: {last}", *shown]))
 
 
 # -- attributes --------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from math import inf
 from typing import Any, TypedDict
 
@@ -107,6 +106,8 @@ def check_known(options: Mapping[str, Any], kind: type, what: str) -> None:
     for name, value in options.items():
         check = _CHECKS.get(name)
         if name not in kind.__annotations__:
+            from difflib import get_close_matches  # 2 ms, for an error only
+
             near = get_close_matches(name, kind.__annotations__, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(kind.__annotations__))}"
             raise ConfigError(f"unknown {what} option {name!r}: {hint}")

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from kernel.annotations import Annotation
 from kernel.masking import masked
+from kernel.routing import Broadcast, Queue, Rule
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -80,11 +82,39 @@ class Tasks(msgspec.Struct, frozen=True):
     track_started: bool = False
 
 
+class Routing(msgspec.Struct, frozen=True):
+    """Where calls go that do not say it themselves; see `kernel.routing`."""
+
+    #: Patterns of task names and their routes: a mapping, or a list of pairs and functions; the first match counts.
+    routes: tuple[Rule, ...] = ()
+    #: The queues that there are, as names, mappings, `Queue`s and `Broadcast`s.
+    declared_queues: tuple[Queue | Broadcast, ...] = ()
+    #: Send to, and receive from, queues that are not declared; False: refuse it, with the name that was meant.
+    create_missing_queues: bool = True
+    #: A call from inside of a task has that task's priority, unless it names one.
+    inherit_parent_priority: bool = False
+
+
+class Application(msgspec.Struct, frozen=True):
+    """What belongs to an application beside its own module."""
+
+    #: Modules that each worker loads before it starts, for the tasks in them.
+    imports: tuple[str, ...] = ()
+    #: More of them: code names these and a file `imports`, and neither replaces the other's.
+    include: tuple[str, ...] = ()
+    #: Options of tasks by name or pattern, stronger than those at the task: {"mail.*": {"priority": 9}}.
+    annotations: tuple[Annotation, ...] = ()
+    #: IANA name of the zone in which datetimes without one are read; "": they are refused.
+    timezone: str = ""
+
+
 class Worker(msgspec.Struct, frozen=True):
     """How one worker works."""
 
     #: Queues it receives from, in order of preference.
     queues: tuple[str, ...] = ("default",)
+    #: Queues that it does not receive from, although they are among those.
+    exclude_queues: tuple[str, ...] = ()
     #: An earlier queue always comes first; False: fair turns.
     strict: bool = False
     #: Name of the pool.
@@ -137,6 +167,13 @@ def defaults(concern: type[msgspec.Struct]) -> dict[str, Any]:
     return dict(zip(concern.__struct_fields__, concern.__struct_defaults__, strict=True))
 
 
-CONCERNS: Mapping[str, type[msgspec.Struct]] = {"ports": Ports, "tasks": Tasks, "worker": Worker, "logging": Logging}
+CONCERNS: Mapping[str, type[msgspec.Struct]] = {
+    "ports": Ports,
+    "application": Application,
+    "tasks": Tasks,
+    "routing": Routing,
+    "worker": Worker,
+    "logging": Logging,
+}
 HOMES: Mapping[str, str] = {key: name for name, concern in CONCERNS.items() for key in concern.__struct_fields__}
 DEFAULTS: Mapping[str, Any] = {key: value for part in CONCERNS.values() for key, value in defaults(part).items()}

@@ -325,11 +325,21 @@ def adopt(task: Task[..., Any, Any], app: Application) -> None:
     task._app = app
 
 
-def default_name(function: Callable[..., Any]) -> str:
-    """The wire name of a function: module and qualified name.
+def check_free(task: Task[..., Any, Any], taken: Mapping[str, Task[..., Any, Any]]) -> None:
+    """ConfigError where another function has the name of this task; the same one may be declared again."""
+    earlier = taken.get(task.name)
+    if earlier is not None and getattr(earlier.function, "__code__", 0) is not getattr(task.function, "__code__", 1):
+        raise ConfigError(f"two tasks are called {task.name!r}: give one of them another name=")
 
-    A module that is run as a script goes by the name under which a worker imports it, that of its file.
-    """
+
+def default_name(function: Callable[..., Any]) -> str:
+    """The wire name of a function: module and qualified name."""
+    return f"{module_name(function)}.{function.__qualname__}"
+
+
+def module_name(function: Callable[..., Any]) -> str:
+    """The module of a function. One that is run as a script goes by the name under which a worker imports it, that of
+    its file."""
     module = function.__module__
     if module == "__main__":
         main = sys.modules["__main__"]
@@ -338,7 +348,7 @@ def default_name(function: Callable[..., Any]) -> str:
             module = spec.name.removesuffix(".__main__")
         elif file:
             module = os.path.splitext(os.path.basename(file))[0]
-    return f"{module}.{function.__qualname__}"
+    return module
 
 
 @overload
@@ -356,6 +366,7 @@ def shared_task(function: Any = None, /, *, bind: bool = False, **options: Unpac
 
     def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
         task = declared(function, options, bind, None)
+        check_free(task, shared)
         shared[task.name] = task
         return task
 

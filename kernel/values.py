@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
+from kernel.annotations import parse_annotations, plain_annotations
 from kernel.errors import ConfigError
 from kernel.masking import masked
+from kernel.options import TaskOptions, check_known
+from kernel.routing import parse_queues, parse_routes, plain_queues, plain_routes
 from kernel.settings import DEFAULTS
+from kernel.zones import parse_zone
 
 #: Bounds of numbers, both included; every other number is 0 or more.
 _BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -30,6 +34,16 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 #: Must not be empty.
 _NEEDED = frozenset({"transport", "queue", "serializer", "accept", "queues", "pool", "health_host"})
+#: Settings with a form of their own: what reads it, and raises ValueError or ConfigError for what it is not; what
+#: writes it in plain values.
+_FORMS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "routes": (parse_routes, plain_routes),
+    "declared_queues": (parse_queues, plain_queues),
+    "annotations": (lambda value: parse_annotations(value, _task_options), plain_annotations),
+    "timezone": (parse_zone, str),
+}
+#: How like a key a name must be to count as a misspelling where others are allowed. At 0.8 KERNEL_RELEASE is a `lease`.
+TYPO = 0.85
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
 
@@ -48,6 +62,8 @@ def check(source: str, key: str, value: Any, text: bool = False) -> Any:
         meant = closest(key)
         hint = f"; did you mean {meant!r}?" if meant else "; `kernel config` lists them all"
         raise ConfigError(f"{source}: unknown setting {key!r}{hint}")
+    if key in _FORMS:
+        return _formed(source, key, value, text)
     read = _read_text(value, type(default)) if text and isinstance(value, str) else value
     wanted, fits = _fit(read, type(default))
     if fits is None:
@@ -62,6 +78,33 @@ def check(source: str, key: str, value: Any, text: bool = False) -> Any:
             bound = f"{low:g} or more" if high == inf else f"from {low:g} to {high:g}"
             raise ConfigError(f"{source}: {key} must be {bound}, not {fits!r}")
     return fits
+
+
+def plain(key: str, value: Any) -> Any:
+    """The value of a setting as it may be printed: no objects in it."""
+    return _FORMS[key][1](value) if key in _FORMS else value
+
+
+def _task_options(options: Mapping[str, Any]) -> None:
+    check_known(options, TaskOptions, "task")
+
+
+def _formed(source: str, key: str, value: Any, text: bool) -> Any:
+    if text and isinstance(value, str):
+        value = _read_form(value, type(DEFAULTS[key]))
+    try:
+        return _FORMS[key][0](value)
+    except (ValueError, ConfigError) as error:
+        raise ConfigError(f"{source}: {key}: {error}") from None
+
+
+def _read_form(value: str, kind: type) -> Any:
+    """JSON where it looks like it, else what a setting of its kind may be in a text."""
+    if value.lstrip()[:1] not in ("{", "["):
+        return _read_text(value, kind)
+    import json  # for the few who write a mapping into a variable
+
+    return json.loads(value)
 
 
 def _read_text(value: str, kind: type) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from kernel.app import Kernel
 from kernel.clock import Clock
 from kernel.config import Config
+from kernel.connection import Connection
 from kernel.current import application
 from kernel.errors import ConfigError
 from kernel.opened import Given
@@ -29,18 +30,19 @@ def swapped(app: Kernel, clock: Clock, given: Given, plugin: object, options: di
     if any(each is app for each in _lent):
         raise ConfigError(f"{app!r} is in test mode already")
     _lent.append(app)
-    attributes, declared, current = vars(app).copy(), app._registry.declared, application[:]
+    attributes, announce, current = vars(app).copy(), app._registry.announce, application[:]
     app._forget()
     app.clock = clock
-    app._given = given
+    app._connection = Connection(lambda: app.config, clock)
+    app._connection.use(given)
     app._plugins = (*app._plugins, plugin)
-    app._options = {**app._options, **REPLACED, **options}
+    app._setup = app._setup.but({**REPLACED, **options})
     application[:] = [app]
     try:
         yield
     finally:
         app.close()
         vars(app).update(attributes)
-        app._registry.declared = declared
+        app._registry.announce = announce
         application[:] = current
         _lent[:] = [each for each in _lent if each is not app]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kernel.config import Config
 from kernel.errors import ConfigError
 from kernel.masking import mask_url
-from kernel.settings import Logging, Ports, Tasks, Worker
+from kernel.settings import CONCERNS
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def sources(config: Config) -> dict[str, str]:
 
 
 def test_the_defaults_are_valid_and_the_keys_unique() -> None:
-    names = [name for part in (Ports, Tasks, Worker, Logging) for name in part.__struct_fields__]
+    names = [name for part in CONCERNS.values() for name in part.__struct_fields__]
     assert len(names) == len(set(names))
     config = load()
     assert config == Config()

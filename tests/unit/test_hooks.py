@@ -223,5 +223,5 @@ def test_installed_plugins_come_last_so_that_given_ones_are_called_first(monkeyp
 
 def test_every_hook_says_what_it_is_for() -> None:
     hooks = [function for name, function in vars(Specs).items() if name.startswith("kernel_")]
-    assert len(hooks) == 13
+    assert len(hooks) == 16
     assert all(function.__doc__ for function in hooks)
