@@ -1,6 +1,7 @@
 """kernel: a distributed task queue built as a ports-and-adapters toolkit."""
 
 from kernel.app import Kernel, current_app
+from kernel.declaring import shared_task
 from kernel.envelope import Envelope
 from kernel.errors import (
     ConfigError,
@@ -20,7 +21,7 @@ from kernel.options import Call
 from kernel.repeats import arun_once_within, once, run_once, run_once_within
 from kernel.request import current_request
 from kernel.result import AsyncResult
-from kernel.task import Task, current_task, shared_task
+from kernel.task import Task, current_task
 
 __version__ = "0.1.0"
 

@@ -17,6 +17,7 @@ from kernel.config import Config
 from kernel.connection import Connection, sender
 from kernel.current import application
 from kernel.dead import DeadLetters
+from kernel.declaring import Declares, DeclaresBound
 from kernel.errors import ConfigError
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
@@ -31,7 +32,7 @@ from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, LaterResult
 from kernel.routing import Router
 from kernel.sender import MOST, Sender
 from kernel.setup import Search, Setup, Source, make_router
-from kernel.task import Declares, DeclaresBound, Task
+from kernel.task import Task
 from kernel.zones import zone
 
 P = ParamSpec("P")

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Literal, Protocol
 
 from kernel.envelope import Envelope
+from kernel.ports.results import Rank
 
 #: Where a body runs: in a worker, inside of its caller, or called as a plain function.
 Place = Literal["worker", "eager", "direct"]
@@ -24,6 +25,8 @@ class Running(Protocol):
     #: Keep the result, for so many seconds.
     store: bool
     ttl: float
+    #: What it has told while it runs, once it has told something.
+    live: Any
     #: Seconds; 0.0 none.
     soft_limit: float
     hard_limit: float
@@ -44,24 +47,32 @@ class Running(Protocol):
     def task(self) -> Any:
         """The `Task` that runs."""
 
+    @property
+    def rank(self) -> Rank:
+        """The rank of everything that this run writes."""
+
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Its arguments, decoded anew."""
 
 
 class Direct:
-    """A task that was called as the function that it is: there is no message."""
+    """A task that was called as the function that it is, or is not running at all: there is no message."""
 
-    __slots__ = ("envelope", "task")
+    __slots__ = ("envelope", "live", "store", "task", "ttl")
 
     node = queue = ""
-    store = False
-    ttl = soft_limit = hard_limit = 0.0
+    soft_limit = hard_limit = 0.0
     redelivered = 0
+    rank: Rank = (0, 0, 0)
     place: Place = "direct"
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: Any, id: str = "", ttl: float = 0.0) -> None:
+        """With an id, the task of somebody else that something is to be said of."""
         self.task = task
-        self.envelope = Envelope("", task.name, b"", "")
+        self.envelope = Envelope(id, task.name, b"", "")
+        self.store = id != ""
+        self.ttl = ttl
+        self.live: Any = None
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Nobody has kept them."""

@@ -7,7 +7,7 @@ the caller's `AsyncResult` and a worker that meets the task again, decides by.
 from __future__ import annotations
 
 import traceback
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ State = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED", 
 #: States that no other state of the same generation follows.
 FINAL: frozenset[str] = frozenset({"SUCCESS", "FAILURE", "REVOKED", "EXPIRED"})
 
+#: Longest name of a state, in characters.
+LONGEST_STATE = 64
 #: A traceback longer than this keeps its head and its tail, in characters; a recursion error has a megabyte of it.
 TRACEBACK_LIMIT = 20_000
 #: An exception's text beyond this is cut, in characters.
@@ -91,7 +93,8 @@ Outcome = Ok | Failed | Again | Drop | GiveBack
 class Entry(msgspec.Struct, array_like=True):
     """The value of a stored record."""
 
-    state: State
+    #: One of `State`, or one of the task's own while it runs: then the body is what it says of it.
+    state: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_STATE)]
     #: Codec of `body`; "" where there is none.
     codec: str = ""
     #: The encoded return value.
@@ -124,6 +127,11 @@ def decode_entry(value: bytes) -> Entry:
         return _decode(value)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: text that is not UTF-8
         raise DecodeError(f"damaged result record: {error}") from None
+
+
+def value_key(id: str, position: int) -> str:
+    """The key of a value that a task emits while it runs."""
+    return f"{id}:value:{position}"
 
 
 def name_of(kind: type[BaseException]) -> str:

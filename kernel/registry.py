@@ -7,9 +7,10 @@ from copy import copy
 from typing import Any, TypeVar, cast
 
 from kernel.annotations import Annotation, annotated
+from kernel.declaring import adopt, check_free, declared, module_name, shared
 from kernel.errors import ConfigError
 from kernel.options import TaskOptions, settled
-from kernel.task import Application, Task, adopt, check_free, declared, module_name, shared
+from kernel.task import Application, Task
 
 T = TypeVar("T", bound=Task[..., Any, Any])
 

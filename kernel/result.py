@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from kernel.errors import ResultMissing, ResultTimeout, Revoked, TaskExpired, TaskFailed
-from kernel.outcome import FINAL, Entry, State
+from kernel.outcome import FINAL, Entry
+from kernel.stream import Stream
 
 T = TypeVar("T")
 
@@ -102,12 +103,34 @@ class AsyncResult(Generic[T]):
         return entry
 
     @property
-    def state(self) -> State:
-        """PENDING (nothing known), STARTED, RETRY, SUCCESS, FAILURE, REVOKED or EXPIRED."""
+    def state(self) -> str:
+        """PENDING (nothing known), STARTED, RETRY, SUCCESS, FAILURE, REVOKED, EXPIRED, or one that the task tells of
+        itself while it runs, such as PROGRESS."""
         entry = self.entry()
         return "PENDING" if entry is None else entry.state
 
     status = state
+
+    @property
+    def info(self) -> Any:
+        """What is known now, without waiting: the value of a task that has ended, the error of one that failed or waits
+        for a retry, what one that runs says of its state; None where nothing is."""
+        entry = self.entry()
+        if entry is None or entry.state == "STARTED":
+            return None
+        return self._results.load(entry) if entry.codec else self._error(entry)
+
+    result = info
+
+    def stream(self, timeout: float | None = None) -> Stream:
+        """The values that the task emits while it runs, in order and each once, with `for` or `async for`; ends when
+        the task has ended, and raises as `get` when it failed. `timeout`: seconds to wait for the next one."""
+        return Stream(self.id, self._results, timeout, self._concluded)
+
+    def _concluded(self, entry: Entry) -> None:
+        self._entry = entry
+        if entry.state != "SUCCESS":
+            raise self._error(entry)
 
     @property
     def traceback(self) -> str | None:

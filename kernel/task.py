@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import (
     Any,
-    Concatenate,
     Generic,
     Literal,
     NoReturn,
@@ -23,9 +20,13 @@ from typing import (
 
 from kernel.arity import is_coroutine
 from kernel.call import CallSheet
-from kernel.current import Direct, application, running
+from kernel.clock import Clock
+from kernel.config import Config
+from kernel.current import Direct, Running, application, running
 from kernel.envelope import Envelope
 from kernel.errors import ConfigError, Retry
+from kernel.live import Live, in_thread
+from kernel.opened import Opened
 from kernel.options import CallOptions, TaskOptions, check_known, settled, wall_clock
 from kernel.outcome import ErrorInfo
 from kernel.request import Request
@@ -52,6 +53,18 @@ class Application(Protocol):
         self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
     ) -> AsyncResult[Any]:
         """Send one call from a coroutine."""
+
+    @property
+    def config(self) -> Config:
+        """Its configuration."""
+
+    @property
+    def ports(self) -> Opened:
+        """Its adapters."""
+
+    @property
+    def clock(self) -> Clock:
+        """Its clock."""
 
     def sheet(self, name: str, task: Task[..., Any, Any] | None = None) -> CallSheet:
         """How calls of the task of this name become messages."""
@@ -238,6 +251,60 @@ class Task(Generic[P, R, C]):
             args, kwargs = own[0] if args is None else args, own[1] if kwargs is None else kwargs
         return self.app.sheet(self.name, self).altered(job.envelope, args, kwargs, options)
 
+    # -- while it runs ---------------------------------------------------------------------------------------
+
+    def update_state(self, task_id: str | None = None, state: str = "PROGRESS", meta: Any = None) -> bool:
+        """Record a state of the task's own and what there is to say about it; the caller reads both as
+        `AsyncResult.state` and `.info`. Whether it was recorded: not where no result is kept, nor where this run was
+        overtaken or the store is away.
+
+        With the id of another task it is said of that one, for as long as that one has not been retried. `ConfigError`
+        for a state of kernel's own.
+        """
+        job = running.get()
+        if task_id is not None and (job is None or task_id != job.envelope.id):
+            return self._live(Direct(self, task_id, self.app.config.tasks.result_expires)).state(state, meta)
+        live = self._telling()
+        return live is not None and live.state(state, meta)
+
+    def progress(self, done: float, total: float, message: str = "") -> bool:
+        """Record PROGRESS with `done`, `total`, `percent` and `message`, at most twice a second and at the end."""
+        live = self._telling()
+        return live is not None and live.progress(done, total, message)
+
+    def emit(self, value: Any) -> bool:
+        """Give the caller a value before the end: one of `AsyncResult.stream`. At most 10,000 in a run.
+
+        A task that runs again emits from the start, and the first value of each position stands; whether that is this
+        one. False where no result is kept. Raises `EncodeError`, `Rejected` for one too many or too large, and
+        `Unavailable`.
+        """
+        live = self._telling()
+        return live is not None and live.emit(value)
+
+    async def aupdate_state(self, task_id: str | None = None, state: str = "PROGRESS", meta: Any = None) -> bool:
+        """`update_state` for coroutines."""
+        return await in_thread(self.update_state, task_id, state, meta)
+
+    async def aprogress(self, done: float, total: float, message: str = "") -> bool:
+        """`progress` for coroutines."""
+        return await in_thread(self.progress, done, total, message)
+
+    async def aemit(self, value: Any) -> bool:
+        """`emit` for coroutines."""
+        return await in_thread(self.emit, value)
+
+    def _telling(self) -> Live | None:
+        """What tells of this run; None where the task was called as a function, and nobody is to be told."""
+        job = running.get()
+        if job is not None and job.live is None:
+            job.live = self._live(job)
+        return None if job is None else job.live
+
+    def _live(self, job: Running) -> Live:
+        app = self.app
+        return Live(job, app.ports.results, app.config.tasks, app.clock)
+
     # -- hooks: for classes below this one to override -------------------------------------------------------
     # They run in the worker beside the body. What `on_success`, `on_failure`, `on_retry` and `after_return` raise is
     # logged and changes nothing. Those of an asynchronous task may be asynchronous.
@@ -269,105 +336,8 @@ def current_task() -> Task[..., Any, Any] | None:
     return task
 
 
-class Declares(Protocol):
-    """`@app.task(...)` with options, before it is given the function."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-    @overload
-    def __call__(self, function: Callable[P, R]) -> Task[P, R, R]: ...
-
-
-class DeclaresBound(Protocol):
-    """`@app.task(bind=True)`: the first parameter is the task, and not the caller's."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]
-    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], R]) -> Task[P, R, R]: ...
-
-
-#: Tasks declared with `shared_task`, by name: every application in the process has them.
-shared: dict[str, Task[..., Any, Any]] = {}
-
-
 def _of_class(kind: type[Task[..., Any, Any]]) -> TaskOptions:
     """The options that a class has as attributes."""
     found = {name: getattr(kind, name) for name in TaskOptions.__annotations__ if hasattr(kind, name)}
     check_known(found, TaskOptions, "task")
     return cast(TaskOptions, found)
-
-
-def declared(
-    function: Callable[..., Any], options: TaskOptions, bind: bool, app: Application | None
-) -> Task[..., Any, Any]:
-    """The task that a function becomes. An object of its `base` is made without arguments, as a class with an
-    `__init__` of its own expects, and is then told of the function."""
-    name = options.get("name") or default_name(function)
-    base = options.get("base", Task)
-    if base is Task:
-        return Task(function, name, options, bind, app)
-    if not issubclass(base, Task):
-        raise ConfigError(f"base={base.__name__} of {name} is no class below kernel.Task")
-    task: Task[..., Any, Any] = base()
-    Task.__init__(task, function, name, options, bind, app)
-    return task
-
-
-def adopt(task: Task[..., Any, Any], app: Application) -> None:
-    """Make a task one of this application. Its class may have an `__init__` that does not call the one of `Task`."""
-    if "function" not in vars(task):
-        Task.__init__(task)
-    if "function" not in vars(task):
-        raise ConfigError(f"{type(task).__name__} has no method run, so there is nothing to register")
-    task._app = app
-
-
-def check_free(task: Task[..., Any, Any], taken: Mapping[str, Task[..., Any, Any]]) -> None:
-    """ConfigError where another function has the name of this task; the same one may be declared again."""
-    earlier = taken.get(task.name)
-    if earlier is not None and getattr(earlier.function, "__code__", 0) is not getattr(task.function, "__code__", 1):
-        raise ConfigError(f"two tasks are called {task.name!r}: give one of them another name=")
-
-
-def default_name(function: Callable[..., Any]) -> str:
-    """The wire name of a function: module and qualified name."""
-    return f"{module_name(function)}.{function.__qualname__}"
-
-
-def module_name(function: Callable[..., Any]) -> str:
-    """The module of a function. One that is run as a script goes by the name under which a worker imports it, that of
-    its file."""
-    module = function.__module__
-    if module == "__main__":
-        main = sys.modules["__main__"]
-        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-        if spec is not None:
-            module = spec.name.removesuffix(".__main__")
-        elif file:
-            module = os.path.splitext(os.path.basename(file))[0]
-    return module
-
-
-@overload
-def shared_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-@overload
-def shared_task(function: Callable[P, R], /) -> Task[P, R, R]: ...
-@overload
-def shared_task(*, bind: Literal[True], **options: Unpack[TaskOptions]) -> DeclaresBound: ...
-@overload
-def shared_task(*, bind: Literal[False] = False, **options: Unpack[TaskOptions]) -> Declares: ...
-def shared_task(function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]) -> Any:
-    """Declare a task without an application, for libraries: it belongs to whichever application uses it."""
-
-    check_known(options, TaskOptions, "task")
-
-    def declare(function: Callable[..., Any]) -> Task[..., Any, Any]:
-        task = declared(function, options, bind, None)
-        check_free(task, shared)
-        shared[task.name] = task
-        return task
-
-    return declare if function is None else declare(function)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from support import eventually
 
 from kernel.clock import FakeClock
-from kernel.task import shared
+from kernel.declaring import shared
 
 # CI runs the same examples every time, so that a red build is red for everybody; at a desk they vary.
 settings.register_profile(

@@ -64,6 +64,8 @@ class Job(msgspec.Struct, eq=False):
     sent: bool = False
     #: A copy of its message is on its way, for the case that this execution comes to nothing.
     handed: bool = False
+    #: What it has told while it runs: a `Live`, once it has told something.
+    live: Any = None
     #: Its lease is known to be lost: it must change nothing any more.
     lost: bool = False
 

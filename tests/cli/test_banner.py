@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kernel import Kernel, discovery
-from kernel.task import shared
+from kernel.declaring import shared
 from kernel.worker.banner import SHOWN, WIDTH, banner
 
 

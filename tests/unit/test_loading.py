@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kernel.declaring import shared
 from kernel.errors import ConfigError
 from kernel.loading import application, obvious
-from kernel.task import shared
 
 ONE = "from kernel import Kernel\napp = Kernel('{name}')\n"
 
