@@ -77,3 +77,15 @@ class Arity:
         if missing:
             return f"{self.title}() misses the arguments {', '.join(map(repr, missing))}"
         return ""
+
+
+def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Parameters that have a default, and those."""
+    inner = function
+    while hasattr(inner, "__wrapped__"):
+        inner = inner.__wrapped__
+    code, defaults = getattr(inner, "__code__", None), getattr(inner, "__defaults__", None) or ()
+    if code is None:
+        return {}
+    last = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+    return {**dict(zip(last, defaults, strict=True)), **(getattr(inner, "__kwdefaults__", None) or {})}

@@ -14,6 +14,7 @@ from kernel.current import running
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
+from kernel.limits.bounds import OPTIONS, Bounds
 from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 from kernel.ports import Outgoing, Serializer
 from kernel.routing import ANYWHERE, Router
@@ -34,12 +35,15 @@ class Callee(Protocol):
     bind: bool
 
 
+_Function = tuple[Callable[..., Any] | None, int]
+
+
 class CallSheet:
     """How calls of one task become messages in one application."""
 
     __slots__ = (
-        "_arity", "_clock", "_dumps", "_extra", "_ignored", "_least", "_limit", "_most", "_queue", "_serializer",
-        "_shadow", "_special", "_unkept", "address", "expires", "name",
+        "_arity", "_bounds", "_clock", "_dumps", "_extra", "_function", "_ignored", "_least", "_limit", "_most",
+        "_queue", "_serializer", "_shadow", "_special", "_unkept", "address", "expires", "name",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +72,8 @@ class CallSheet:
         self._arity = Arity(task.function, bound=1 if task.bind else 0) if task is not None and checked else None
         self._least = self._arity.least if self._arity else 0
         self._most = self._arity.most if self._arity else 1 << 30
+        self._function: _Function = (None, 0) if task is None else (task.function, int(task.bind))
+        self._bounds = Bounds.find(name, self._function[0], self._function[1], options)
         codec = serializer(options.get("serializer") or defaults.serializer)
         self._dumps = codec
         self._unkept = RESULT_ERRORS if options.get("store_errors_even_if_ignored") else RESULT_IGNORED
@@ -76,11 +82,17 @@ class CallSheet:
         self.expires: float = options.get("expires") or defaults.expires
         self._extra: dict[int, Any] = {wire.PRIORITY: usual.priority} if usual.priority else {}
         #: Every call has something of its own.
-        self._special = bool(self.expires or self._shadow or self.address.varies)
+        self._special = bool(self.expires or self._shadow or self.address.varies or self._bounds)
 
     def keeps_result(self, options: CallOptions | None) -> bool:
         """Whether a worker keeps the result of a call with these options, as far as its task is known here."""
         return not (options or {}).get("ignore_result", self._ignored)
+
+    def bounds(self, options: CallOptions | None) -> Bounds | None:
+        """The limits of a call with these options, None when it has none."""
+        if options and not OPTIONS.isdisjoint(options):
+            return (self._bounds or Bounds(self.name, *self._function, {})).of_call(options)
+        return self._bounds
 
     def message(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
@@ -116,6 +128,11 @@ class CallSheet:
         if self.expires:
             extra[wire.EXPIRES_AT] = now + self.expires
         self._call_extra(extra, options, now)
+        bounds = self.bounds(options)
+        if bounds is not None:
+            extra.update(bounds.fields(args, kwargs))
+            if bounds.wait and wire.ETA not in extra:
+                extra[wire.ETA] = now + bounds.wait
         parent = running.get()
         inherited = parent.envelope.extra.get(wire.PRIORITY, 0) if parent is not None else None
         to = self.address.of(args, kwargs, options, inherited)

@@ -57,8 +57,8 @@ ENCODING = 21  #: content encoding of the body (compression)
 SCHEMA = 22  #: version of the arguments
 RESULT = 23  #: result policy: 0 keep nothing, 1 keep, 2 keep errors only
 RESULT_TTL = 24  #: seconds
-UNIQUE = 25  #: unique key
-LIMITS = 26  #: keys of limits
+UNIQUE = 25  #: [key, scope, replaceable, ttl]; scope 0: for a period, 1: until it starts, 2: until it is done
+LIMITS = 26  #: [key, limit] (at once) and [key, limit, per, burst] (starts), the latter with when they are paid for
 ORDER = 27  #: order key
 DEADLINE = 28  #: wall clock by which a workflow ends
 MAX_DELIVERIES = 29  #: recorded starts before the dead letters
@@ -74,6 +74,8 @@ MOST = 2**31 - 1
 #: How deep lists and maps in an optional field may nest; without a bound a frame that was read on a shallow stack
 #: could not be written again on a deeper one.
 NESTING = 32
+#: Most limits of one message.
+MOST_LIMITS = 32
 
 Name = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
@@ -167,8 +169,27 @@ def _encoded(value: Any) -> bool:
     return type(value) is bytes or type(value) is str
 
 
-def _keys(value: Any) -> bool:
-    return type(value) is list and all(type(key) is str for key in value)
+def _limits(value: Any) -> bool:
+    return type(value) is list and len(value) <= MOST_LIMITS and all(map(_limit, value))
+
+
+def _limit(value: Any) -> bool:
+    if type(value) is not list or len(value) not in (2, 4, 5) or not _key(value[0]):
+        return False
+    if len(value) == 2:
+        return type(value[1]) is int and 0 < value[1] <= MOST
+    return all(map(_seconds, value[1:])) and value[1] > 0 < value[2] and (value[3] == 0 or value[3] >= 1)
+
+
+def _unique(value: Any) -> bool:
+    if type(value) is not list or len(value) != 4:
+        return False
+    key, scope, replaceable, ttl = value
+    return _key(key) and type(scope) is int and 0 <= scope <= 2 and _flag(replaceable) and _seconds(ttl) and ttl > 0
+
+
+def _key(value: Any) -> bool:
+    return type(value) is str and value != ""
 
 
 def _whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -181,7 +202,7 @@ def _seconds(value: Any) -> bool:
 
 #: What a known field must be; the two sorts of callbacks are the business of the workflows.
 _CHECKS: dict[int, Callable[[Any], bool]] = {
-    **dict.fromkeys((HOME, ROOT, PARENT, GROUP, JOIN, REPLY_TO, ORIGIN, SHADOW, ENCODING, UNIQUE, ORDER), _text),
+    **dict.fromkeys((HOME, ROOT, PARENT, GROUP, JOIN, REPLY_TO, ORIGIN, SHADOW, ENCODING, ORDER), _text),
     **dict.fromkeys((ETA, EXPIRES_AT, DEADLINE, UNKNOWN_SINCE, SOFT_LIMIT, HARD_LIMIT, RESULT_TTL), _seconds),
     **dict.fromkeys((HOP, JOIN_INDEX, SCHEMA, MAX_DELIVERIES), _whole(0, MOST)),
     **dict.fromkeys((HEADERS, STAMPS), _mapping),
@@ -189,7 +210,8 @@ _CHECKS: dict[int, Callable[[Any], bool]] = {
     RESULT: _whole(0, 2),
     MAX_RETRIES: _whole(-1, MOST),
     FLOW: _encoded,
-    LIMITS: _keys,
+    LIMITS: _limits,
+    UNIQUE: _unique,
     ACK_EARLY: _flag,
     FENCE: _whole(0, MOST),
 }

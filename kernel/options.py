@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from kernel.errors import ConfigError
+from kernel.limits.terms import Debounce, Limit, Unique, is_debounce, is_limits, is_rate
 
 
 class TaskOptions(TypedDict, total=False):
@@ -63,6 +64,14 @@ class TaskOptions(TypedDict, total=False):
     base: type[Any]
     #: Check arguments against the signature in the caller.
     typing: bool
+    #: `Concurrency`, `Rate` and `Window` of `kernel.limits`, all of which hold, on all workers together.
+    limits: Sequence[Limit]
+    #: Celery's: "10/s", "100/m", "5/h" or a number per second; here for all workers together.
+    rate_limit: str | float | None
+    #: One call of a key at a time; None for no such thing.
+    unique: Unique | None
+    #: Of calls that follow each other within so many seconds only the last runs; None for no such thing.
+    debounce: Debounce | float | None
 
 
 class CallOptions(TypedDict, total=False):
@@ -88,6 +97,10 @@ class CallOptions(TypedDict, total=False):
     acks_late: bool
     #: Name to show in place of the task's, in logs.
     shadow: str
+    limits: Sequence[Limit]
+    rate_limit: str | float | None
+    unique: Unique | None
+    debounce: Debounce | float | None
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -160,6 +173,10 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "max_deliveries": ("a whole number from 1", lambda value: _whole(value) and value > 0),
     "retry_backoff": ("True, False or a factor from 1", lambda value: _flag(value) or (_number(value) and value >= 1)),
     "dead_letter": ("True, False or None", lambda value: value is None or _flag(value)),
+    "limits": ("a list of Concurrency, Rate and Window", is_limits),
+    "rate_limit": ("like '10/s', '100/m', '5/h' or a number per second", is_rate),
+    "unique": ("a Unique or None", lambda value: value is None or isinstance(value, Unique)),
+    "debounce": ("a number of seconds above 0, a Debounce or None", is_debounce),
     "headers": ("a mapping with text keys", lambda value: isinstance(value, Mapping) and all(map(_text, value))),
 }
 

@@ -30,7 +30,9 @@ from kernel.worker.plan import Plan
 BLANK = Envelope("", "", b"", "")
 #: Fields that promise something of which this release keeps nothing (workflows, limits, compression): a worker of a
 #: later one must have the message, because running it here would break the promise without a word.
-LATER = frozenset({wire.JOIN, wire.FLOW, wire.ON_OK, wire.ON_ERROR, wire.ENCODING, wire.UNIQUE, wire.LIMITS})
+LATER = frozenset({wire.JOIN, wire.FLOW, wire.ON_OK, wire.ON_ERROR, wire.ENCODING})
+#: Fields of which nothing is kept where the services are missing that limits need.
+BOUNDS = frozenset({wire.UNIQUE, wire.LIMITS})
 #: Seconds for which a message of an unknown task or version waits before the next worker looks at it; doubled with
 #: each hop, up to the second number.
 FIRST_HOP, LAST_HOP = 1.0, 30.0
@@ -39,7 +41,7 @@ FIRST_HOP, LAST_HOP = 1.0, 30.0
 class Admission:
     """What came of one batch of deliveries."""
 
-    __slots__ = ("ended", "ready", "suspects")
+    __slots__ = ("bounded", "ended", "ready", "suspects")
 
     def __init__(self) -> None:
         #: Jobs to run.
@@ -48,6 +50,8 @@ class Admission:
         self.suspects: list[Job] = []
         #: Jobs whose outcome is known without running them.
         self.ended: list[Job] = []
+        #: Some of them are subject to limits.
+        self.bounded = False
 
 
 class Admit:
@@ -62,8 +66,10 @@ class Admit:
         node: str,
         build: Callable[[Plan], None],
         store: bool,
+        limits: bool = False,
     ) -> None:
-        """`build` completes a new plan (hooks, pool); `store`: there is a result store."""
+        """`build` completes a new plan (hooks, pool); `store`: there is a result store; `limits` are kept here."""
+        self._later = LATER if limits else LATER | BOUNDS
         self._tasks = tasks
         self._defaults = defaults
         self._unknown_for = unknown_for
@@ -108,7 +114,7 @@ class Admit:
                 continue
             plan = plans.get(envelope.task) or self.plan(envelope.task)
             loads = loaders.get(envelope.codec) or self._loader(envelope.codec)
-            if plan is None or loads is None or not LATER.isdisjoint(envelope.extra):
+            if plan is None or loads is None or not self._later.isdisjoint(envelope.extra):
                 self._misfit(admission, delivery, envelope, plan, loads is not None, held_until, now)
                 continue
             job = Job(delivery, envelope, plan, held_until, node, loads, plan.coroutine)
@@ -117,6 +123,8 @@ class Admit:
             job.early = plan.early
             job.soft_limit = plan.soft_limit
             job.hard_limit = plan.hard_limit
+            if plan.bounds is not None:
+                admission.bounded = True
             if (envelope.extra and not self._particular(admission, job, now)) or delivery.redelivered:
                 if job.outcome is None:
                     admission.suspects.append(job)
@@ -146,6 +154,8 @@ class Admit:
         job.ttl = extra.get(wire.RESULT_TTL, job.ttl)
         if wire.ACK_EARLY in extra:
             job.early = extra[wire.ACK_EARLY]
+        if not BOUNDS.isdisjoint(extra):
+            admission.bounded = True
         expires_at, eta = extra.get(wire.EXPIRES_AT, 0.0), extra.get(wire.ETA, 0.0)
         if expires_at and now >= expires_at:
             job.outcome = Drop("expired before it was started", "EXPIRED")
@@ -238,11 +248,19 @@ class Admit:
         since = envelope.extra.get(wire.UNKNOWN_SINCE, now)
         hops = envelope.extra.get(wire.HOP, 0)
         if now - since >= self._unknown_for:
-            what = f"the task {envelope.task!r}" if plan is None else "what its fields of a later release mean"
-            reason = f"no worker knew {what} for {self._unknown_for:g} s"
+            reason = f"no worker knew {_what(envelope, plan)} for {self._unknown_for:g} s"
             job.outcome = Failed(Error(name_of(UnknownTask), reason), "unprocessable", reason)
         else:
             job.outcome = Again(now + _hop_wait(hops), hop=True, since=float(since))
+
+
+def _what(envelope: Envelope, plan: Plan | None) -> str:
+    """What is unknown here."""
+    if plan is None:
+        return f"the task {envelope.task!r}"
+    if LATER.isdisjoint(envelope.extra):
+        return "how to keep its limits, which takes a coordination service and a schedule store,"
+    return "what its fields of a later release mean"
 
 
 def _hop_wait(hops: int) -> float:

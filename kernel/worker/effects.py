@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from msgspec.structs import replace
+
 from kernel import envelope as wire
 from kernel.envelope import Dead, Envelope, dead_queue, encode, encode_dead
 from kernel.outcome import Again, Drop, Entry, Failed, Ok, Outcome
 from kernel.ports import Outgoing
 from kernel.sealing.transport import original
 from kernel.worker.job import Job
+from kernel.worker.slots import URGENT
 
 #: What a message was through before it ran: a worker that does not know its task later starts that count anew.
 _DETOURS = frozenset((wire.HOP, wire.UNKNOWN_SINCE, wire.FENCE))
@@ -50,6 +55,8 @@ def next_attempt(job: Job, entry: Entry) -> Outgoing:
         envelope, queue = outcome.call, outcome.queue or queue
     extra = {key: value for key, value in envelope.extra.items() if key not in _DETOURS}
     extra[wire.ETA] = entry.retry_at
+    if wire.LIMITS in extra:
+        extra[wire.LIMITS] = [limit[:4] for limit in extra[wire.LIMITS]]  # each start is paid for
     again = envelope.but(attempt=entry.attempt + 1, extra=extra)
     return outgoing(queue, again, entry.retry_at)
 
@@ -67,6 +74,13 @@ def hop(job: Job, again: Again) -> Outgoing:
     if fence:  # the new message begins at 0 redeliveries, and must not be outranked by what an earlier one recorded
         extra[wire.FENCE] = fence
     return outgoing(job.queue, envelope.but(extra=extra), again.at)
+
+
+def paid(job: Job, limits: list[list[Any]], at: float) -> Outgoing:
+    """The same message once more at the time `at`, for which the tokens of its rates are taken: urgent by then."""
+    settled = [[*limit[:4], at] if len(limit) > 2 else limit for limit in limits]
+    again = job.envelope.but(extra={**job.envelope.extra, wire.LIMITS: settled, wire.ETA: at})
+    return replace(hop(replace(job, envelope=again), Again(at, hop=True)), priority=URGENT)
 
 
 def handed_on(job: Job, at: float) -> Outgoing:

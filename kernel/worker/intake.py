@@ -17,6 +17,7 @@ from kernel.ports import Delivery, Pool, Transport, Wakes
 from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admit
+from kernel.worker.gate import Gate
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
@@ -51,9 +52,11 @@ class Intake:
         hooks: Hooks,
         clock: Clock,
         sift: Callable[[Sequence[Job]], list[Job]],
+        gate: Gate,
     ) -> None:
         """Nothing is received before `loop`. `sift` gives an outcome to suspects that are at work elsewhere, and
-        returns the others."""
+        returns the others; `gate` does so for limits."""
+        self._gate = gate
         self._transport = transport
         self._pool = pool
         self._admit = admit
@@ -155,6 +158,10 @@ class Intake:
             free = self._sift(suspects)
             ended += [job for job in suspects if job.outcome is not None]
             suspects = free
+        if admission.bounded:
+            self._gate.note(ended)
+            # First what runs soon: what is given back must not have taken a slot, or a token, from others.
+            ready, suspects = self._passed(self._fitting(ready), ended), self._passed(suspects, ended)
         if suspects and self._transport.features.release_counts:
             suspects, cleared = self._sorted(suspects)
             ready += cleared
@@ -168,6 +175,12 @@ class Intake:
             self._suspects.extend(suspects)
         while self._suspects and not self.stopping.is_set():
             self._run_suspect()
+
+    def _passed(self, jobs: list[Job], ended: list[Job]) -> list[Job]:
+        """The jobs whose limits let them start; the others have ended here."""
+        passed = self._gate.sift(jobs)
+        ended += [job for job in jobs if job.outcome is not None]
+        return passed
 
     def _submit(self, jobs: list[Job]) -> None:
         first = jobs[0]
@@ -276,4 +289,4 @@ class Intake:
     def give_back(self, jobs: Sequence[Job]) -> None:
         """Release jobs that have not started. Any thread."""
         if jobs:
-            self._hand.release(jobs)
+            self._hand.release(self._gate.put_back(jobs))

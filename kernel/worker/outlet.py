@@ -54,6 +54,7 @@ class Outlet:
         self._clock = clock
         self._settled = settled
         self._buried = buried
+        self.leaving: Callable[[Sequence[Job]], None] = lambda jobs: None  # told of what is about to be settled
         self._ended: deque[Job] = deque()
         self.lock = allocate_lock()  # held while a batch is settled; also by who changes a job that may end meanwhile
         self._most = min(transport.features.max_batch, results.features.max_batch if results is not None else 1 << 30)
@@ -86,7 +87,7 @@ class Outlet:
         return len(self._ended) + len(self._held)
 
     def flush(self, patient: bool = True) -> None:
-        """Settle what has ended. With `patient` False, try at once what an earlier outage holds back."""
+        """Settle what has ended. Without `patient`, try at once what an earlier outage holds back."""
         with self.lock:
             now = self._clock.monotonic()
             batch: list[Job] = []
@@ -137,10 +138,8 @@ class Outlet:
     # -- one batch -----------------------------------------------------------------------------------------
 
     def _settle(self, batch: list[Job]) -> None:
-        monotonic = self._clock.monotonic()
         now = self._clock.now()
-        live = self._surely_held(batch, monotonic)
-        entries = self._record(live, now)
+        entries = self._record(self._surely_held(batch, self._clock.monotonic()), now)
         sends: Sends = {}
         acks: list[Job] = []
         releases: list[Job] = []
@@ -158,6 +157,7 @@ class Outlet:
                     sends[job] = caused
             elif type(outcome) is Again and outcome.hop:
                 sends[job] = [hop(job, outcome)]
+        self.leaving(acks)
         done = self._publish(acks, sends) if acks else []
         self._hand.remove(done)
         if self._buried is not None and sends:

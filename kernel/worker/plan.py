@@ -9,6 +9,7 @@ from typing import Any
 from kernel.arity import is_coroutine
 from kernel.body.compose import body_of
 from kernel.body.rites import Rites
+from kernel.limits.bounds import Bounds
 from kernel.policy import retry_policy
 from kernel.ports import Serializer
 from kernel.settings import Tasks
@@ -22,6 +23,7 @@ class Plan:
     """How to run one task here. `mean` is its measured runtime in seconds, 0.0 before the first run."""
 
     __slots__ = (
+        "bounds",
         "call",
         "codec",
         "coroutine",
@@ -68,6 +70,8 @@ class Plan:
         self.store_errors: bool = options.get("store_errors_even_if_ignored", False)
         #: Whom the task's class wants told of its runs; mostly nobody.
         self.rites = None if task is None else Rites.of(task)
+        #: Its limits, None when it has none.
+        self.bounds = None if task is None else Bounds.find(name, task.function, int(task.bind), options)
         self.mean = 0.0
 
     def bind(self, wrap: Callable[[Task[..., Any, Any], Callable[..., Any]], Callable[..., Any]]) -> None:

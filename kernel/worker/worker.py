@@ -17,6 +17,7 @@ from kernel.native import Signal
 from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
+from kernel.worker.gate import Gate
 from kernel.worker.hand import Hand
 from kernel.worker.handing import Handover
 from kernel.worker.housekeeper import STALL, Housekeeper
@@ -88,12 +89,12 @@ class Worker:
         self.runner = Runner(
             clock, done, self.hand.still_held, self.outlet.ack_early, self._mark_started, app.hooks.retry_at
         )
+        self.gate = self._gate()
         self.admit = self._admit()
-        starts = Starts(self.ports.coordination, self.node)
         self.handover = Handover(transport, self.ports.coordination, self.hand, self.outlet, clock)
         self.intake = Intake(
-            transport, self.pool, self.admit, self.outlet, self.hand, starts, settings, app.hooks, clock,
-            sift=self.handover.sift,
+            transport, self.pool, self.admit, self.outlet, self.hand, self._starts(), settings, app.hooks, clock,
+            sift=self.handover.sift, gate=self.gate,
         )  # fmt: skip
         self.housekeeper = Housekeeper(
             self.pool, self.runner, self.intake, self.outlet, self.hand, self.seat, settings, clock, self.handover,
@@ -102,6 +103,15 @@ class Worker:
         )  # fmt: skip
         self.intake.nudge = self.housekeeper.nudge
         self.runner.limited = self.housekeeper.expect
+
+    def _starts(self) -> Starts:
+        return Starts(self.ports.coordination, self.node)
+
+    def _gate(self) -> Gate:
+        ports = self.ports
+        gate = Gate(self.transport, ports.coordination, ports.schedules, self.hand, self.outlet.put, self._clock)
+        self.outlet.leaving = gate.leave
+        return gate
 
     def _admit(self) -> Admit:
         return Admit(
@@ -112,6 +122,7 @@ class Worker:
             self.node,
             self._complete,
             store=self.ports.results is not None,
+            limits=self.gate.stands,
         )
 
     def _complete(self, plan: Plan) -> None:
@@ -137,6 +148,7 @@ class Worker:
         if not inline:
             self.outlet.start(self._failed)
         self.housekeeper.start(self._failed)
+        self.gate.start(self._failed)
         for pump in self.ports.completed.pumps:
             pump.start()
         self.app.hooks.manager.hook.kernel_worker_start(worker=self)
@@ -172,6 +184,7 @@ class Worker:
         """Prepare tasks and queues; False when the worker was stopped while it waited for the transport."""
         plans = [plan for name in self.app.tasks if (plan := self.admit.plan(name))]
         killable = self._supervised or self._guest or self.pool.features.ends_in_place
+        self.gate.check(plans)
         check_limits(plans, self.transport.features.lease_total, killable, self.settings.pool)
         queues = self.intake.queues
         outage = Outage(self.hand.service)
@@ -227,6 +240,7 @@ class Worker:
         self.abandoned = [job for job in self.pool.stop(0.5) if job.outcome is None]
         self.outlet.stop(LAST_STEPS)
         self.housekeeper.stop(LAST_STEPS)
+        self.gate.stop(LAST_STEPS)
         left = [job for job in self.hand.jobs() if not job.acked]
         if left:
             log.warning("%d tasks did not end in time: they are given back and run again", len(left))

@@ -13,7 +13,9 @@ from kernel.outcome import Again, Failed
 from kernel.pools.solo import SoloPool
 from kernel.ports import Delivery
 from kernel.settings import Tasks
-from kernel.worker.admit import LATER, Admit
+from kernel.worker.admit import BOUNDS, LATER, Admit
+
+SAID: dict[int, object] = {wire.LIMITS: [["k", 1]], wire.UNIQUE: ["k", 2, False, 60.0]}
 
 
 def judge(clock: FakeClock, extra: dict[int, object]) -> object:
@@ -31,12 +33,12 @@ def judge(clock: FakeClock, extra: dict[int, object]) -> object:
     return job.outcome
 
 
-@pytest.mark.parametrize("field", sorted(LATER))
+@pytest.mark.parametrize("field", sorted(LATER | BOUNDS))
 def test_what_only_a_later_release_can_keep_is_sent_on_and_not_run(field: int) -> None:
-    """Running it here would drop its continuation, its limits or its compression without a word."""
+    """Running it here would drop its continuation or its compression without a word; its limits, where the services
+    are missing that keep them."""
     clock = FakeClock()
-    value = ["x"] if field == wire.LIMITS else "x"
-    outcome = judge(clock, {field: value})
+    outcome = judge(clock, {field: SAID.get(field, "x")})
     assert isinstance(outcome, Again)
     assert outcome.hop
     assert outcome.since == clock.now()

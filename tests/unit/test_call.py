@@ -17,6 +17,7 @@ from kernel.current import running
 from kernel.discovery import serializer
 from kernel.envelope import Envelope, decode
 from kernel.errors import ConfigError, EncodeError, Rejected
+from kernel.limits import Concurrency, Rate, Unique, Window
 from kernel.options import CallOptions, TaskOptions
 from kernel.ports import Delivery, Outgoing
 from kernel.settings import Tasks
@@ -69,9 +70,17 @@ TO_ENVELOPE: list[tuple[str, Any, int, Any]] = [
     ("max_deliveries", 4, wire.MAX_DELIVERIES, 4),
     ("acks_late", False, wire.ACK_EARLY, True),
     ("acks_late", True, wire.ACK_EARLY, False),
+    ("limits", [Concurrency("c", 2), Rate("r", 5, 60.0)], wire.LIMITS, [["c", 2], ["r", 5, 60.0, 1.0]]),
+    ("limits", [Window("w", 5, 60.0)], wire.LIMITS, [["w", 5, 60.0, 0]]),
+    ("rate_limit", "7/m", wire.LIMITS, [["task:add", 7.0, 60.0, 1.0]]),
+    ("unique", Unique("u", ttl=60.0), wire.UNIQUE, ["add:u", 2, False, 60.0]),
+    ("unique", Unique("u", "until_start", "replace", 60.0), wire.UNIQUE, ["add:u", 1, True, 60.0]),
+    ("unique", Unique("u", 60.0, "replace"), wire.UNIQUE, ["add:u", 0, True, 60.0]),
+    ("unique", Unique("u", on_conflict="postpone"), wire.LIMITS, [["unique:add:u", 1]]),
+    ("unique", Unique("u", 60.0, "postpone"), wire.LIMITS, [["unique:add:u", 1, 60.0, 0]]),
 ]
 #: Options that do not go into an optional field.
-ELSEWHERE = {"task_id", "queue", "serializer"}
+ELSEWHERE = {"task_id", "queue", "serializer", "debounce"}
 
 
 @pytest.mark.parametrize(("option", "value", "field", "expected"), TO_ENVELOPE)

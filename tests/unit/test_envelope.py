@@ -82,7 +82,7 @@ def test_what_the_page_refuses_is_refused(vector: dict[str, Any]) -> None:
 
 def test_the_page_numbers_the_fields_as_the_code_does() -> None:
     noted = {name: int(number) for number, name in re.findall(r"^\| (\d+) \| `([A-Z_]+)` \|", WIRE, re.MULTILINE)}
-    other = {"LIVE", "NEWEST_LIVE", "CARRIER", "DEAD", "SEALED", "MOST", "NESTING"}
+    other = {"LIVE", "NEWEST_LIVE", "CARRIER", "DEAD", "SEALED", "MOST", "MOST_LIMITS", "NESTING"}
     coded = {name: value for name, value in vars(wire).items() if name.isupper() and type(value) is int}
     assert noted == {name: value for name, value in coded.items() if name not in other}
     assert sorted(noted.values()) == list(range(1, len(noted) + 1))
@@ -259,6 +259,10 @@ WRONG: list[tuple[int, object]] = [
     *[(number, 1) for number in (4, 6, 7, 8, 9, 11, 16, 17, 20, 21, 25, 27)],
     *[(number, bad) for number in (wire.ETA, wire.HARD_LIMIT, wire.RESULT_TTL) for bad in (nan, inf, -1.0, True, None)],
     *[(wire.PRIORITY, -1), (wire.PRIORITY, 10), (wire.HOP, -1), (wire.HOP, 2**31), (wire.MAX_RETRIES, -2)],
+    *[(wire.UNIQUE, bad) for bad in (["k"], ["", 1, True, 1], ["k", 3, True, 1], ["k", 1, 1, 1], ["k", 1, True, 0])],
+    *[(wire.LIMITS, [bad]) for bad in (1, "k", ["k"], ["", 1], ["k", 0], ["k", 1.5], ["k", 1, 1], ["k", 1, 0, 1])],
+    *[(wire.LIMITS, [bad]) for bad in (["k", 0, 1, 1], ["k", 1, 1, 0.5], ["k", 1, 1, nan], ["k", 1, 1, 1, "now"])],
+    *[(wire.LIMITS, [["k", 1]] * 33), (wire.LIMITS, [["k", 1, 1, 1, 1, 1]])],
     *[(wire.RESULT, 3), (wire.LIMITS, [1]), (wire.ACK_EARLY, 1), (wire.MAX_DELIVERIES, 2.0)],
 ]
 

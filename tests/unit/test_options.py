@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kernel import Kernel, Task, shared_task
 from kernel.errors import ConfigError
+from kernel.limits import Concurrency, Debounce, Rate, Unique, Window
 from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 
 NUMBERS = ([0, 0.5, 10**6], [-1, -0.1, inf, nan, "1", None, True])
@@ -37,6 +38,10 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "retry_kwargs": ([{}, {"max_retries": 5}], [None, 5, [("max_retries", 5)]]),
     "shadow_name": ([len, str], [None, "name"]),
     "base": ([Task], [None, "Task", 1]),
+    "limits": ([[], (Concurrency("k", 1), Rate("k", 1), Window("k", 1, 1))], [None, Concurrency("k", 1), ["k"], "k"]),
+    "rate_limit": (["10/s", "100/m", "0.5/h", 7, 0, None], ["10/x", "s", "-1/s", -1, inf, nan, True, [1]]),
+    "unique": ([None, Unique()], [True, "k", Concurrency("k", 1)]),
+    "debounce": ([None, 2, 0.5, Debounce(1.0)], [0, -1, inf, True, "1"]),
     "headers": ([{}, {"a": object()}], [None, [("a", 1)], {1: "a"}, {"": 1}, "a"]),
 }
 KINDS: list[tuple[type, str]] = [(TaskOptions, "task"), (CallOptions, "call")]
