@@ -231,7 +231,7 @@ class Sandbox:
                 if message.not_before > self.clock.now():
                     heappush(self._due, message.not_before)
                 envelope = _readable(message.payload)
-                if envelope is not None and not envelope.attempt:
+                if envelope is not None:
                     self._sent.setdefault((envelope.id, envelope.generation), (envelope, message.queue))
         called, self._caller.sends = getattr(self._caller, "sends", False), False
         if self._inline and called:

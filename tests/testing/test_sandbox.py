@@ -10,6 +10,7 @@ from datetime import timedelta
 from unittest.mock import ANY
 
 import pytest
+from support import eventually
 
 from kernel import (
     ConfigError,
@@ -23,6 +24,7 @@ from kernel import (
     shared_task,
 )
 from kernel.errors import TaskExpired
+from kernel.ports import Delivery
 from kernel.testing import Sandbox, current, of
 
 #: A broker that is nowhere: whatever reaches for it fails the test.
@@ -54,7 +56,10 @@ def parent(x: int) -> str:
 
 @app.task
 def asks(x: int) -> int:
-    return add.delay(x, 1).get(timeout=5)
+    before = current_request()
+    value = add.delay(x, 1).get(timeout=5)
+    assert current_request() == before, "what runs inside of a task is not that task"
+    return value
 
 
 @app.task
@@ -391,14 +396,32 @@ def test_inline_what_goes_on_for_ever_is_an_error(inline: Sandbox) -> None:
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
 def test_a_worker_in_a_thread(sandbox: Sandbox, pool: str) -> None:
+    ports = app.ports
     with sandbox.worker(pool=pool):
         assert add.delay(1, 2).get(timeout=5) == 3
         assert add.apply_async((1, 2), queue="unheard-of").get(timeout=5) == 3
         delayed = add.apply_async((3, 4), countdown=3600)
         sandbox.clock.advance(3600)
         assert delayed.get(timeout=5) == 7
-    assert delayed.get() == 7  # the ports are still open
+    assert app.ports is ports
+    assert delayed.get() == 7
     assert add.delay(1, 2).state == "PENDING"
+
+
+def test_who_receives_hears_of_a_new_queue(sandbox: Sandbox) -> None:
+    received: list[Delivery] = []
+    queues = sandbox.ports.watched
+
+    def receive() -> None:
+        while not received:
+            received.extend(queues.receive(["default"], 1, 30.0))
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    eventually(lambda: queues.queues() == ["default"], what="it waits")
+    add.apply_async((1, 2), queue="unheard-of")
+    thread.join(10)
+    assert [delivery.queue for delivery in received] == ["unheard-of"]
 
 
 def test_the_clock_goes_on_while_a_worker_is_there_and_only_then(sandbox: Sandbox) -> None:
