@@ -87,6 +87,7 @@ class Kernel:
     def forget_parent(self) -> None:
         """In a forked child: connections and threads do not survive a fork, and a lock may be held by nobody."""
         self._connection.forget_parent()
+        self._setup.forget_parent()
         self._forget()
         self.on_after_fork.tell(self)
 

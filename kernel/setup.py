@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from types import ModuleType
@@ -112,6 +113,8 @@ class Setup:
         #: What code sets, stronger than all else.
         self.code: dict[str, Any] = dict(options)
         self._loading = False
+        # Whoever comes while another thread is at it waits: it would miss what `on_configure` is just about to set.
+        self._lock = threading.RLock()
         self.defaults: list[Defaults] = []
         self.sources: list[Source] = []
 
@@ -141,14 +144,20 @@ class Setup:
 
     def load(self, app: Configured) -> Config:
         """Tell that it begins, and read everything; `ConfigError` for the first thing that cannot be."""
-        if self._loading:
-            raise ConfigError("the configuration is just put together: on_configure and defaults cannot read it")
-        self._loading = True
-        try:
-            app.on_configure.tell(app)
-            return self._load(app.hooks.configure(self.code), app.command_line)
-        finally:
-            self._loading = False
+        with self._lock:
+            if self._loading:
+                raise ConfigError("the configuration is just put together: on_configure and defaults cannot read it")
+            self._loading = True
+            try:
+                app.on_configure.tell(app)
+                return self._load(app.hooks.configure(self.code), app.command_line)
+            finally:
+                self._loading = False
+
+    def forget_parent(self) -> None:
+        """In a forked child: a thread of the parent, which is not here, may have been at it."""
+        self._lock = threading.RLock()
+        self._loading = False
 
     def _load(self, plugins: Iterable[Mapping[str, Any]], command_line: Mapping[str, Any]) -> Config:
         added: dict[str, Any] = {}
