@@ -29,6 +29,7 @@ def swapped(app: Kernel, clock: Clock, given: Given, plugin: object, options: di
     Config.check(options)
     if any(each is app for each in _lent):
         raise ConfigError(f"{app!r} is in test mode already")
+    app.config  # noqa: B018  # now, because what it tells of is told once: what is set on that occasion is to stay
     _lent.append(app)
     attributes, announce, current = vars(app).copy(), app._registry.announce, application[:]
     app._forget()

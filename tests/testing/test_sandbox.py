@@ -499,6 +499,18 @@ def test_afterwards_all_is_as_it_was() -> None:
     own.close()
 
 
+def test_what_is_set_while_the_configuration_is_put_together_stays() -> None:
+    own = Kernel("own", transport="memory://")
+
+    @own.on_configure.connect
+    def configure(app: Kernel) -> None:
+        app.configure(queue="mine", priority=1)
+
+    with of(own, priority=2):
+        assert (own.config.tasks.queue, own.config.tasks.priority) == ("mine", 2)
+    assert (own.config.tasks.queue, own.config.tasks.priority) == ("mine", 1)
+
+
 def test_two_sandboxes_see_nothing_of_each_other() -> None:
     with of(app) as first:
         add.delay(1, 2)

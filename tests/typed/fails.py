@@ -29,6 +29,13 @@ def library(x: float) -> float:
     return x
 
 
+class Total(Task[[int], float, float]):
+    def run(self, order: int) -> float:
+        return order * 2.0
+
+
+total = app.register_task(Total())
+
 # -- arguments ---------------------------------------------------------------------------------------------
 
 add.delay("1")  # refused: arg-type, reportArgumentType
@@ -43,6 +50,7 @@ library.delay("x")  # refused: arg-type, reportArgumentType
 bound.delay("x")  # refused: arg-type, reportArgumentType
 bound.delay(bound)  # refused: arg-type, reportArgumentType
 bound.delay(self=bound, n=1)  # refused: call-arg, reportCallIssue
+total.delay("x")  # refused: arg-type, reportArgumentType
 
 # -- options of a call -------------------------------------------------------------------------------------
 
@@ -69,12 +77,14 @@ def unbound() -> None:
 
 # -- results -----------------------------------------------------------------------------------------------
 
+word: float = total.delay(1).get()
+whole: int = total.delay(1).get()  # refused: assignment, reportAssignmentType
 text: str = add.delay(1).get()  # refused: assignment, reportAssignmentType
 data: str = fetch.delay("x").get()  # refused: assignment, reportAssignmentType
 add.delay(1).get("soon")  # refused: arg-type, reportArgumentType
 add.delay(1).value()  # refused: attr-defined, reportAttributeAccessIssue
 for result in app.as_completed([add.delay(1)]):
-    word: str = result.get()  # refused: assignment, reportAssignmentType
+    letters: str = result.get()  # refused: assignment, reportAssignmentType
 
 
 async def calls() -> int:
@@ -87,5 +97,5 @@ async def calls() -> int:
 
 def retries(task: Task[..., Any, Any]) -> None:
     if task.requst:  # refused: attr-defined, reportAttributeAccessIssue
-        task.retry(countdown="3")  # refused: arg-type, reportArgumentType
-    task.retry(ValueError)  # refused: arg-type, reportArgumentType
+        task.retry(countdown="3")  # refused: call-overload, reportArgumentType
+    task.retry(exc=3)  # refused: call-overload, reportArgumentType

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 import kernel.testing
-from kernel import AsyncResult, Call, Kernel, Task, current_app, current_request, shared_task
-from kernel.current import Request
+from kernel import AsyncResult, Call, Kernel, Retry, Task, current_app, current_request, shared_task
 from kernel.hooks import Settled
+from kernel.request import Request
 
 app = Kernel("typed", transport="memory://", max_retries=3)
 
@@ -47,12 +47,37 @@ def bound(self: Task[..., Any, Any], n: int) -> str:
     assert_type(self.request, Request)
     if n:
         raise self.retry(countdown=3)
+    assert_type(self.retry(throw=False), Retry)
     self.retry(exc=ValueError("again"), eta=datetime.now(UTC), max_retries=None)
 
 
 @app.task(bind=True, time_limit=60.0)
 async def bound_later(self: Task[..., Any, Any], n: int) -> list[str]:
     return [self.name] * n
+
+
+class Audited(Task[Any, Any, Any]):
+    """The base of a function."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        pass
+
+
+@app.task(base=Audited)
+def audited(order: int) -> bool:
+    return order > 0
+
+
+class Total(Task[[int], float, float]):
+    """A task by itself."""
+
+    queue = "slow"
+
+    def run(self, order: int) -> float:
+        return order * 2.0
+
+
+total = app.register_task(Total())
 
 
 @shared_task
@@ -80,6 +105,9 @@ assert_type(bound.delay(1), AsyncResult[str])
 assert_type(bound_later.delay(1), AsyncResult[list[str]])
 assert_type(library.delay(1.5), AsyncResult[float])
 assert_type(named.delay(text="x"), AsyncResult[str])
+assert_type(audited.delay(order=1), AsyncResult[bool])
+assert_type(total, Total)
+assert_type(total.delay(1), AsyncResult[float])
 
 assert_type(add.apply_async((1, 2)), AsyncResult[int])
 assert_type(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,3 +145,21 @@ def test_a_moment_without_a_time_zone_is_refused_wherever_one_is_given() -> None
         with pytest.raises(Retry) as caught:
             work.retry(eta=naive.replace(tzinfo=UTC))
         assert caught.value.eta == 1893456000.0
+
+
+def test_two_threads_that_come_first_both_have_the_whole_configuration() -> None:
+    app = Kernel("shop", transport="memory://")
+    begun, queues = threading.Event(), []
+
+    @app.on_configure.connect
+    def configure(app: Kernel) -> None:
+        begun.set()
+        time.sleep(0.05)  # as long as it takes to import what has the settings
+        app.configure(queue="mine")
+
+    first = threading.Thread(target=lambda: queues.append(app.config.tasks.queue))
+    first.start()
+    assert begun.wait(10)
+    queues.append(app.config.tasks.queue)
+    first.join(10)
+    assert queues == ["mine", "mine"]
