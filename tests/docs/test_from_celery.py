@@ -18,43 +18,23 @@ from docs.celery_names import NAMES
 from docs.pages import ROOT
 
 import kernel
-from kernel import errors
+from kernel import errors, fixtures
 from kernel.cli.main import cli
 from kernel.config import Config
 from kernel.hooks import Specs
 from kernel.options import CallOptions, TaskOptions
 from kernel.outcome import State
 from kernel.request import Request
-from kernel.testing import plugin
 
 PAGE = ROOT / "docs/from-celery.md"
 #: What the column "here" says without a name: nothing, with a reason beside it; nothing so far; what the URL has.
 NONE, LATER, IN_URL = "none", "not in this release", "options in the URL"
 #: Written on the page, and still being built. Empty in a release.
 PENDING = {
-    "imports",
-    "app.config_from_object(namespace=)",
-    "app.config_from_object",
-    "app.finalize",
-    "app.on_configure",
-    "app.on_after_configure",
-    "app.on_after_finalize",
-    "app.on_after_fork",
-    "app.gen_task_name",
-    "app.add_defaults",
-    "app.config_from_envvar",
     "KERNEL_ALWAYS_EAGER",
-    "app.autodiscover_tasks",
-    "timezone",
-    "app.now",
-    "app.bugreport",
     "always_eager",
     "eager_propagates",
     "compression",
-    "create_missing_queues",
-    "inherit_parent_priority",
-    "queues_declared",
-    "routes",
     "rate_limit",
     "exchange",
     "routing_key",
@@ -112,12 +92,10 @@ PENDING = {
     "EagerResult.state",
     "EagerResult.result",
     "EagerResult.traceback",
-    "kernel.routing.Broadcast",
     "app.group_result",
     "kernel.ResultSet",
     "kernel.GroupResult",
     "kernel.EagerResult",
-    "kernel.routing.Queue",
     "--exclude-queues",
     "kernel report",
 }
@@ -181,7 +159,7 @@ def _settings() -> set[str]:
 
 def _words() -> set[str]:
     """Names that need no owner: settings, options, hooks, fixtures, states, errors."""
-    given = {name for name in (*vars(Specs), *vars(plugin)) if name.startswith("kernel_")}
+    given = {name for name in (*vars(Specs), *vars(fixtures)) if name.startswith("kernel_")}
     options = {
         *TaskOptions.__annotations__,
         *CallOptions.__annotations__,
