@@ -162,7 +162,7 @@ def send_all(send: Callable[[Sequence[Outgoing]], None], batch: Sequence[Outgoin
                         unclear.add(left[position])
                 else:
                     refused[left[position]] = error
-            left = again
+            left = sorted(again)  # an adapter names them in any order, and a whole batch is sent as it is
             if left:
                 raise Unavailable(str(partial), sent=partial.sent) from partial
         except PortError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kernel import steady
@@ -259,6 +259,7 @@ _PART = st.dictionaries(st.integers(0, 2), st.sampled_from([Unavailable("full"),
 _FAULT = st.sampled_from([None, Unavailable("away"), Rejected("no")]) | _PART
 
 
+@example([{1: Unavailable("full"), 0: Unavailable("full")}, Unavailable("away"), {0: Unavailable("full")}], 2)
 @given(st.lists(_FAULT, max_size=12), st.integers(1, 9))
 def test_every_message_is_stored_once_or_named(
     faults: list[PortError | dict[int, PortError] | None], most: int
