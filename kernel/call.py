@@ -10,15 +10,18 @@ from kernel import envelope as wire
 from kernel.address import Address
 from kernel.arity import Arity
 from kernel.clock import Clock
+from kernel.compression import MOST_GROWTH, method
 from kernel.current import running
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
 from kernel.limits.bounds import OPTIONS, Bounds
+from kernel.models import dumper
 from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 from kernel.ports import Outgoing, Serializer
 from kernel.routing import ANYWHERE, Router
 from kernel.settings import Tasks
+from kernel.versions import FIRST
 
 #: What an unlimited `max_retries` is on the wire.
 UNLIMITED = -1
@@ -42,8 +45,9 @@ class CallSheet:
     """How calls of one task become messages in one application."""
 
     __slots__ = (
-        "_arity", "_bounds", "_clock", "_dumps", "_extra", "_function", "_ignored", "_least", "_limit", "_most",
-        "_queue", "_serializer", "_shadow", "_special", "_unkept", "address", "expires", "name",
+        "_above", "_arity", "_bounds", "_clock", "_compression", "_dump", "_dumps", "_extra", "_function", "_ignored",
+        "_least", "_limit", "_most", "_priority", "_queue", "_serializer", "_shadow", "_special", "_unkept", "address",
+        "expires", "name",
     )  # fmt: skip
 
     def __init__(
@@ -78,11 +82,19 @@ class CallSheet:
         self._dumps = codec
         self._unkept = RESULT_ERRORS if options.get("store_errors_even_if_ignored") else RESULT_IGNORED
         self._shadow: Callable[..., str] | None = options.get("shadow_name")
+        self._dump = dumper(options)
+        self._compression: str = options.get("compression", defaults.compression)
+        self._above = defaults.compress_above
         self._ignored: bool = options.get("ignore_result", defaults.ignore_result)
         self.expires: float = options.get("expires") or defaults.expires
+        #: Fields of every call of this task.
         self._extra: dict[int, Any] = {wire.PRIORITY: usual.priority} if usual.priority else {}
+        if options.get("version", FIRST) != FIRST:
+            self._extra[wire.SCHEMA] = options["version"]
+        self._priority = usual.priority
         #: Every call has something of its own.
-        self._special = bool(self.expires or self._shadow or self.address.varies or self._bounds)
+        varies = self.expires or self._shadow or self.address.varies or self._bounds
+        self._special = bool(varies or self._compression or self._dump)
 
     def keeps_result(self, options: CallOptions | None) -> bool:
         """Whether a worker keeps the result of a call with these options, as far as its task is known here."""
@@ -116,7 +128,7 @@ class CallSheet:
         payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, self._clock.now(), extra))
         if len(payload) > self._limit:
             self._too_large(payload)
-        return task_id, Outgoing(self._queue, payload, extra[wire.PRIORITY] if extra else 0)
+        return task_id, Outgoing(self._queue, payload, self._priority)
 
     def _with_options(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
@@ -144,7 +156,7 @@ class CallSheet:
         if self._shadow is not None:
             extra.setdefault(wire.SHADOW, str(self._shadow(args, kwargs, options)))
         task_id = options.get("task_id") or new_id()
-        body = codec.dumps([list(args), kwargs])
+        body = self._body(args, kwargs, codec, options, extra)
         payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, extra))
         if len(payload) > self._limit:
             self._too_large(payload)
@@ -174,12 +186,38 @@ class CallSheet:
             if self._arity is not None and (reason := self._arity.refuse(args, kwargs)):
                 raise TypeError(reason)
             codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
-            changed = changed.but(body=codec.dumps([list(args), kwargs]), codec=codec.name)
+            changed = changed.but(body=self._body(args, kwargs, codec, options, extra), codec=codec.name)
         payload = encode(changed)
         if len(payload) > self._limit:
             self._too_large(payload)
         self._check(payload)
         return changed
+
+    def _body(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        codec: Serializer,
+        options: CallOptions,
+        extra: dict[int, Any],
+    ) -> bytes:
+        """The arguments as bytes, and in `extra` what has to be known to read them."""
+        if self._dump is not None:
+            args, kwargs = self._dump(list(args)), self._dump(dict(kwargs))
+        body = codec.dumps([list(args), kwargs])
+        extra.pop(wire.ENCODING, None)
+        if wire.SCHEMA in self._extra:
+            extra[wire.SCHEMA] = self._extra[wire.SCHEMA]
+        name = options.get("compression", self._compression)
+        if name and len(body) > self._above:
+            if len(body) > self._limit * MOST_GROWTH:
+                self._too_large(body)
+            by = method(name)
+            packed = by.pack(body)
+            if len(packed) < len(body):
+                extra[wire.ENCODING] = by.name
+                return packed
+        return body
 
     def _call_extra(self, extra: dict[int, Any], options: CallOptions, now: float) -> None:
         """Write the options of one call into the envelope's optional fields."""

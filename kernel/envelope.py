@@ -32,7 +32,7 @@ SEALED = 0xE0
 
 # Optional fields of an envelope, by small integer. A number is never reused. Fields that this release does not
 # know survive a retry, a hop and the dead letters, because `extra` is carried as it came. Those of workflows, limits
-# and inboxes, and ENCODING, SCHEMA, STAMPS and ORDER, are reserved: this release carries them and no more.
+# and inboxes, and STAMPS and ORDER, are reserved: this release carries them and no more.
 ETA = 1  #: wall clock, not before
 EXPIRES_AT = 2  #: wall clock, not from then on
 PRIORITY = 3  #: 0 to 9
@@ -53,8 +53,8 @@ ORIGIN = 17  #: node that sent it
 HEADERS = 18  #: the user's own, and trace context
 STAMPS = 19  #: stamps of a workflow
 SHADOW = 20  #: name to show instead of the task's
-ENCODING = 21  #: content encoding of the body (compression)
-SCHEMA = 22  #: version of the arguments
+ENCODING = 21  #: how the body is packed; see `kernel.compression`
+SCHEMA = 22  #: version of the arguments, 1 without it
 RESULT = 23  #: result policy: 0 keep nothing, 1 keep, 2 keep errors only
 RESULT_TTL = 24  #: seconds
 UNIQUE = 25  #: [key, scope, replaceable, ttl]; scope 0: for a period, 1: until it starts, 2: until it is done

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from kernel import compression
 from kernel.errors import ConfigError
 from kernel.limits.terms import Debounce, Limit, Unique, is_debounce, is_limits, is_rate
 
@@ -60,6 +61,16 @@ class TaskOptions(TypedDict, total=False):
     store_errors_even_if_ignored: bool
     #: Name to show in place of the task's: of `(args, kwargs, options)` of a call.
     shadow_name: Callable[[Sequence[Any], Mapping[str, Any], Mapping[str, Any]], str]
+    #: How bodies and results above `compress_above` bytes are made smaller; "": not.
+    compression: str
+    #: Version of the arguments; see `Task.upcast`.
+    version: int
+    #: Validate arguments by their annotations, and take and return models.
+    pydantic: bool
+    pydantic_strict: bool
+    pydantic_context: Mapping[str, Any]
+    #: How models become plain values: arguments of `model_dump`.
+    pydantic_dump_kwargs: Mapping[str, Any]
     #: A class below `Task`, for its hooks and for what its instances share.
     base: type[Any]
     #: Check arguments against the signature in the caller.
@@ -101,6 +112,8 @@ class CallOptions(TypedDict, total=False):
     rate_limit: str | float | None
     unique: Unique | None
     debounce: Debounce | float | None
+    #: In place of the task's.
+    compression: str
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -164,6 +177,12 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "store_errors_even_if_ignored": _YES_NO,
     "retry_kwargs": ("a mapping of max_retries and countdown", lambda value: isinstance(value, Mapping)),
     "shadow_name": ("a function of args, kwargs and options", callable),
+    **dict.fromkeys(("pydantic", "pydantic_strict"), _YES_NO),
+    **dict.fromkeys(
+        ("pydantic_context", "pydantic_dump_kwargs"), ("a mapping", lambda value: isinstance(value, Mapping))
+    ),
+    "compression": ("zlib, gzip, bz2, lzma, zstd or empty", lambda value: value == "" or compression.known(value)),
+    "version": ("a whole number from 1", lambda value: _whole(value) and value > 0),
     "base": ("a class below kernel.Task", lambda value: isinstance(value, type)),
     **dict.fromkeys(("autoretry_for", "dont_autoretry_for", "throws"), _TYPES),
     "eta": _MOMENT,
@@ -196,6 +215,9 @@ def settled(options: TaskOptions) -> TaskOptions:
                 "acks_on_failure=False keeps the message, dead_letter=False drops it: leave one of them out"
             )
         options["dead_letter"] = True
+    alone = [name for name in options if name.startswith("pydantic_") and not options.get("pydantic")]
+    if alone:
+        raise ConfigError(f"{alone[0]} says nothing without pydantic=True")
     given = options.pop("retry_kwargs", {})
     for name, value in given.items():
         check_known({name: value}, _RetryKwargs, "retry_kwargs")

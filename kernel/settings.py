@@ -78,6 +78,10 @@ class Tasks(msgspec.Struct, frozen=True):
     send_timeout: float = 5.0
     #: File, or URL of an outbox, that takes what the transport does not answer for in that time; "" for none.
     outbox: str = ""
+    #: Make messages and results smaller: zlib, gzip, bz2, lzma or zstd; "": not.
+    compression: str = ""
+    #: Those of more than so many bytes.
+    compress_above: int = 4096
     #: Record the start of every task in the result store.
     track_started: bool = False
 

@@ -31,6 +31,7 @@ from kernel.options import CallOptions, TaskOptions, check_known, settled, wall_
 from kernel.outcome import ErrorInfo
 from kernel.request import Request
 from kernel.result import AsyncResult
+from kernel.versions import FIRST, Upcast, Versions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,6 +116,8 @@ class Task(Generic[P, R, C]):
         self.name = name or given.get("name") or f"{type(self).__module__}.{type(self).__qualname__}"
         self.options = settled(given)
         self.bind = bind
+        #: What makes arguments of earlier versions into those of this one.
+        self.versions = Versions()
         self._app = app
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
@@ -250,6 +253,16 @@ class Task(Generic[P, R, C]):
             own = job.arguments()
             args, kwargs = own[0] if args is None else args, own[1] if kwargs is None else kwargs
         return self.app.sheet(self.name, self).altered(job.envelope, args, kwargs, options)
+
+    def upcast(self, from_version: int) -> Callable[[Upcast], Upcast]:
+        """`@task.upcast(from_version=2)`: a function that makes `(args, kwargs)` of that version into those of the
+        next, as a pair. `ConfigError` for a version that the task does not come from."""
+
+        def add(step: Upcast) -> Upcast:
+            self.versions.add(from_version, step, self.options.get("version", FIRST))
+            return step
+
+        return add
 
     # -- while it runs ---------------------------------------------------------------------------------------
 

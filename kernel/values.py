@@ -30,6 +30,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "warning", "error", "critical"),
     "log_format": ("text", "json"),
+    "compression": ("", "zlib", "gzip", "bz2", "lzma", "zstd"),
     "unsealed": ("refuse", "accept", "send"),
 }
 #: Must not be empty.

@@ -9,6 +9,7 @@ from kernel import discovery
 from kernel import envelope as wire
 from kernel.call import RESULT_KEPT
 from kernel.clock import Clock
+from kernel.compression import method
 from kernel.envelope import (
     CARRIER,
     Carrier,
@@ -18,19 +19,20 @@ from kernel.envelope import (
     encode_carrier,
 )
 from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, Unsupported
-from kernel.outcome import Again, Drop, Error, Failed, name_of
+from kernel.outcome import Again, Drop, Error, Failed, Outcome, name_of
 from kernel.ports import Delivery, Outgoing, Serializer
 from kernel.sealing.transport import Opened, fault
 from kernel.settings import Tasks
 from kernel.task import Task
+from kernel.versions import FIRST
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
 
 #: An envelope for bytes that are none.
 BLANK = Envelope("", "", b"", "")
-#: Fields that promise something of which this release keeps nothing (workflows, limits, compression): a worker of a
-#: later one must have the message, because running it here would break the promise without a word.
-LATER = frozenset({wire.JOIN, wire.FLOW, wire.ON_OK, wire.ON_ERROR, wire.ENCODING})
+#: Fields that promise something of which this release keeps nothing (workflows): a worker of a later one must have the
+#: message, because running it here would break the promise without a word.
+LATER = frozenset({wire.JOIN, wire.FLOW, wire.ON_OK, wire.ON_ERROR})
 #: Fields of which nothing is kept where the services are missing that limits need.
 BOUNDS = frozenset({wire.UNIQUE, wire.LIMITS})
 #: Seconds for which a message of an unknown task or version waits before the next worker looks at it; doubled with
@@ -99,7 +101,7 @@ class Admit:
         """Judge a batch; the hot path of the worker for what is plain."""
         admission = Admission()
         ready = admission.ready
-        plans, loaders, node = self._plans, self._loaders, self._node
+        plans, node = self._plans, self._node
         now = self._clock.now()
         limit = self._defaults.max_payload
         for delivery in deliveries:
@@ -113,7 +115,7 @@ class Admit:
                 self._undecodable(admission, delivery, held_until, error, now)
                 continue
             plan = plans.get(envelope.task) or self.plan(envelope.task)
-            loads = loaders.get(envelope.codec) or self._loader(envelope.codec)
+            loads = None if plan is None else plan.loaders.get(envelope.codec) or self._loader(plan, envelope.codec)
             if plan is None or loads is None or not self._later.isdisjoint(envelope.extra):
                 self._misfit(admission, delivery, envelope, plan, loads is not None, held_until, now)
                 continue
@@ -132,17 +134,30 @@ class Admit:
             ready.append(job)
         return admission
 
-    def _loader(self, codec: str) -> Callable[[bytes], Any] | None:
-        """How to decode bodies of this codec; None when it is unknown, or unsafe and not accepted here."""
+    def _loader(self, plan: Plan, codec: str) -> Callable[[bytes], Any] | None:
+        """How to read bodies of this codec; None when it is unknown, or unsafe and not accepted here."""
         try:
             serializer = discovery.serializer(codec)
         except ConfigError:
             return None
         if not serializer.safe and codec not in self._defaults.accept:
             return None
-        loads = serializer.loads
-        self._loaders[codec] = loads
-        return loads
+        self._loaders[codec] = serializer.loads
+        plan.loaders[codec] = plan.reading.of(serializer.loads)
+        return plan.loaders[codec]
+
+    def _reading(self, job: Job) -> str:
+        """Have the body of a job read as its message says; what of that is not known here, "" when it is."""
+        extra, plan = job.envelope.extra, job.plan
+        version, packed = extra.get(wire.SCHEMA, FIRST), extra.get(wire.ENCODING)
+        if version > plan.version:
+            return f"version {version} of {plan.name}"
+        try:
+            by = None if packed is None else method(packed)
+        except ConfigError as error:
+            return str(error)
+        job.loads = plan.reading.of(self._loaders[job.envelope.codec], version, by)
+        return ""
 
     def _particular(self, admission: Admission, job: Job, now: float) -> bool:
         """Apply the optional fields, whose types `decode` has checked; False when the job does not run now."""
@@ -157,10 +172,13 @@ class Admit:
         if not BOUNDS.isdisjoint(extra):
             admission.bounded = True
         expires_at, eta = extra.get(wire.EXPIRES_AT, 0.0), extra.get(wire.ETA, 0.0)
+        strange = self._reading(job) if wire.SCHEMA in extra or wire.ENCODING in extra else ""
         if expires_at and now >= expires_at:
             job.outcome = Drop("expired before it was started", "EXPIRED")
         elif eta > now:
             job.outcome = Again(eta, hop=True)
+        elif strange:
+            job.outcome = self._unknown(job.envelope, strange, now)
         else:
             return wire.FENCE not in extra  # it goes on from one that was delivered before: a suspect as that one
         admission.ended.append(job)
@@ -245,13 +263,15 @@ class Admit:
             reason = f"codec {envelope.codec!r} is not accepted here: add it to accept= if you trust who sends it"
             job.outcome = Failed(Error(name_of(DecodeError), reason), "unprocessable", reason)
             return
+        job.outcome = self._unknown(envelope, _what(envelope, plan), now)
+
+    def _unknown(self, envelope: Envelope, what: str, now: float) -> Outcome:
+        """Another worker may know it, for a while."""
         since = envelope.extra.get(wire.UNKNOWN_SINCE, now)
-        hops = envelope.extra.get(wire.HOP, 0)
-        if now - since >= self._unknown_for:
-            reason = f"no worker knew {_what(envelope, plan)} for {self._unknown_for:g} s"
-            job.outcome = Failed(Error(name_of(UnknownTask), reason), "unprocessable", reason)
-        else:
-            job.outcome = Again(now + _hop_wait(hops), hop=True, since=float(since))
+        if now - since < self._unknown_for:
+            return Again(now + _hop_wait(envelope.extra.get(wire.HOP, 0)), hop=True, since=float(since))
+        reason = f"no worker knew {what} for {self._unknown_for:g} s"
+        return Failed(Error(name_of(UnknownTask), reason), "unprocessable", reason)
 
 
 def _what(envelope: Envelope, plan: Plan | None) -> str:

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from kernel import envelope as wire
 from kernel.envelope import Dead, Envelope, dead_queue, encode, encode_dead
-from kernel.outcome import Again, Drop, Entry, Failed, Ok, Outcome
-from kernel.ports import Outgoing
+from kernel.outcome import FINAL, Again, Drop, Entry, Failed, Ok, Outcome, encode_entry
+from kernel.ports import Outgoing, Record
 from kernel.sealing.transport import original
 from kernel.worker.job import Job
 from kernel.worker.slots import URGENT
@@ -32,6 +32,11 @@ def entry_of(job: Job, outcome: Outcome, now: float) -> Entry | None:
         case Drop(reason, state) if state is not None:
             return Entry(state, "", b"", None, now, attempt, None, reason, node)
     return None
+
+
+def record_of(job: Job, entry: Entry) -> Record:
+    """What is written of an entry: under the rank of this delivery."""
+    return Record(job.envelope.id, encode_entry(entry, job.plan.pack), entry.state in FINAL, job.rank)
 
 
 def sends_of(job: Job, entry: Entry, now: float) -> list[Outgoing]:

@@ -15,10 +15,10 @@ from kernel.clock import Clock
 from kernel.envelope import Dead, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock
-from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe, encode_entry
-from kernel.ports import Commits, Extends, Outgoing, Record, ResultStore, Transport
+from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe
+from kernel.ports import Commits, Extends, Outgoing, ResultStore, Transport
 from kernel.steady import Outage, Service
-from kernel.worker.effects import bare_letter, entry_of, hop, sends_of
+from kernel.worker.effects import bare_letter, entry_of, hop, record_of, sends_of
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.plan import WEIGHT
@@ -205,7 +205,7 @@ class Outlet:
 
     def _put(self, items: list[tuple[Job, Entry]], ttl: float) -> list[tuple[Job, Entry | None]]:
         assert self._results is not None
-        records = [Record(job.envelope.id, encode_entry(entry), entry.state in FINAL, job.rank) for job, entry in items]
+        records = [record_of(job, entry) for job, entry in items]
         refused: dict[int, PortError] = {}
         try:
             standing = self._results.put(records, ttl)
@@ -362,8 +362,7 @@ class Outlet:
         """
         if self._results is None or not job.store:
             return None
-        final = entry.state in FINAL
-        value = self._results.put([Record(job.envelope.id, encode_entry(entry), final, job.rank)], job.ttl)[0]
+        value = self._results.put([record_of(job, entry)], job.ttl)[0]
         return None if value is None else decode_entry(value)
 
     def mark_started(self, job: Job) -> bool:

@@ -9,11 +9,15 @@ from typing import Any
 from kernel.arity import is_coroutine
 from kernel.body.compose import body_of
 from kernel.body.rites import Rites
+from kernel.compression import MOST_GROWTH, packer
 from kernel.limits.bounds import Bounds
+from kernel.models import Models, dumper
 from kernel.policy import retry_policy
 from kernel.ports import Serializer
 from kernel.settings import Tasks
 from kernel.task import Task
+from kernel.versions import FIRST, Versions
+from kernel.worker.reading import Reading
 
 #: How much one run changes the mean runtime.
 WEIGHT = 0.1
@@ -33,9 +37,12 @@ class Plan:
         "early",
         "hard_limit",
         "ignore_result",
+        "loaders",
         "max_deliveries",
         "mean",
         "name",
+        "pack",
+        "reading",
         "retry",
         "rites",
         "soft_limit",
@@ -44,6 +51,7 @@ class Plan:
         "throws",
         "track_started",
         "ttl",
+        "version",
     )
 
     def __init__(self, name: str, task: Task[..., Any, Any] | None, defaults: Tasks, serializer: Serializer) -> None:
@@ -54,7 +62,14 @@ class Plan:
         self.call: Callable[..., Any] = _unknown if task is None else task
         self.coroutine = task is not None and is_coroutine(task.function)
         self.codec = serializer.name
-        self.dumps = serializer.dumps
+        self.dumps = _dumps(serializer, dumper(options))
+        #: Version of the arguments that the body takes.
+        self.version: int = options.get("version", FIRST)
+        self.reading = _reading(task, self.version, defaults)
+        #: How bodies are read, by codec; filled as they come.
+        self.loaders: dict[str, Callable[[bytes], Any]] = {}
+        #: Makes large records smaller.
+        self.pack = packer(options.get("compression", defaults.compression), defaults.compress_above)
         self.soft_limit: float = options.get("soft_time_limit", defaults.soft_time_limit)
         self.hard_limit: float = options.get("time_limit", defaults.time_limit)
         self.early: bool = not options.get("acks_late", defaults.acks_late)
@@ -92,6 +107,20 @@ class Plan:
         self.coroutine = False
         if self.rites is not None:
             self.rites.bridge(block_on)
+
+
+def _reading(task: Task[..., Any, Any] | None, version: int, defaults: Tasks) -> Reading:
+    models = None
+    if task is not None and task.options.get("pydantic"):
+        models = Models(task.function, task.options, 1 if task.bind else 0, frozenset())
+    versions = Versions() if task is None else task.versions
+    return Reading(versions, version, models, defaults.max_payload * MOST_GROWTH)
+
+
+def _dumps(serializer: Serializer, plain: Callable[[Any], Any] | None) -> Callable[[Any], bytes]:
+    if plain is None:
+        return serializer.dumps
+    return lambda value: serializer.dumps(plain(value))
 
 
 def _unknown(*_args: Any, **_kwargs: Any) -> None:

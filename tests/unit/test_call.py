@@ -80,7 +80,7 @@ TO_ENVELOPE: list[tuple[str, Any, int, Any]] = [
     ("unique", Unique("u", 60.0, "postpone"), wire.LIMITS, [["unique:add:u", 1, 60.0, 0]]),
 ]
 #: Options that do not go into an optional field.
-ELSEWHERE = {"task_id", "queue", "serializer", "debounce"}
+ELSEWHERE = {"task_id", "queue", "serializer", "debounce", "compression"}
 
 
 @pytest.mark.parametrize(("option", "value", "field", "expected"), TO_ENVELOPE)

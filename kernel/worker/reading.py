@@ -1,0 +1,47 @@
+"""From a body to the arguments of a task: unpacked, decoded, of today's version, and validated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kernel.compression import Method
+from kernel.errors import DecodeError
+from kernel.models import Models
+from kernel.versions import FIRST, Versions
+
+Loads = Callable[[bytes], Any]
+
+
+class Reading:
+    """How the bodies of one task are read. Most tasks have none: then the serializer does all of it."""
+
+    __slots__ = ("_models", "_most", "_newest", "_versions")
+
+    def __init__(self, versions: Versions, newest: int, models: Models | None, most: int) -> None:
+        """`most`: bytes that a packed body may become."""
+        self._versions = versions
+        self._newest = newest
+        self._models = models
+        self._most = most
+
+    def of(self, loads: Loads, version: int = FIRST, packed: Method | None = None) -> Loads:
+        """What reads a body that `loads` decodes, of this version; `loads` itself where that is all."""
+        plain = self._models is None and version >= self._newest
+        if plain and packed is None:
+            return loads
+
+        def read(body: bytes) -> Any:
+            value = loads(body if packed is None else packed.unpack(body, self._most))
+            return value if plain else self._ready(value, version)
+
+        return read
+
+    def _ready(self, value: Any, version: int) -> list[Any]:
+        match value:
+            case [list() as args, dict() as kwargs]:
+                args, kwargs = self._versions.raised(args, kwargs, version, self._newest)
+                if self._models is not None:
+                    args, kwargs = self._models.validated(args, kwargs)
+                return [args, kwargs]
+        raise DecodeError("the body is not [args, kwargs]")
