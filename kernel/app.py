@@ -33,6 +33,7 @@ from kernel.routing import Router
 from kernel.sender import MOST, Sender
 from kernel.setup import Search, Setup, Source, make_router
 from kernel.task import Task
+from kernel.unite import aside, send_united
 from kernel.zones import zone
 
 P = ParamSpec("P")
@@ -287,12 +288,11 @@ class Kernel:
     def _dispatch(
         self, sheet: CallSheet, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
     ) -> AsyncResult[Any]:
+        if sheet.united if options is None else sheet.unites(options):
+            return send_united(self.sender, sheet, args, kwargs, options, self._kept)
         task_id, message = sheet.message(args, kwargs, options)
         batch = open_batch.get()
-        if batch is not None:
-            batch.messages.append(message)
-        else:
-            self.post([message])
+        (self.post if batch is None else batch.messages.extend)([message])
         return AsyncResult(task_id, self._kept if sheet.keeps_result(options) else IGNORED)
 
     @overload
@@ -302,14 +302,13 @@ class Kernel:
     def send_many(
         self, task: Task[..., Any, Any] | str, calls: Iterable[Sequence[Any] | Call]
     ) -> list[AsyncResult[Any]]:
-        """Send many calls of one task in as few port calls as possible, in order.
+        """Send many calls of one task in as few port calls as possible, in order; of unique ones, one by one.
 
-        `calls` are argument tuples, or `Call`s where keywords or options are needed; a generator is consumed in
-        batches. `PartialSend`, with indexes into the calls, when some could not be sent. What a call raises by itself
-        (`TypeError`, `EncodeError`, ...) ends it there: the batches before are sent.
+        `calls` are argument tuples, or `Call`s with keywords or options; a generator is consumed in batches.
+        `PartialSend`, with indexes into the calls, when some could not be sent. What a call raises by itself
+        (`TypeError`, ...) ends it there: the batches before are sent.
         """
-        name = task if isinstance(task, str) else task.name
-        known = None if isinstance(task, str) else self._registry.belonging(task)
+        name, known = (task, None) if isinstance(task, str) else (task.name, self._registry.belonging(task))
         return send_many(lambda: self.sheet(name, known), calls, self.sender, self._kept)
 
     async def asend(
@@ -317,6 +316,8 @@ class Kernel:
     ) -> AsyncResult[Any]:
         """Send one call from a coroutine; calls made at the same time share a port call."""
         sheet = self.sheet(task.name, task)
+        if sheet.united if options is None else sheet.unites(options):
+            return await aside(lambda: self._dispatch(sheet, args, kwargs, options))
         task_id, message = sheet.message(args, kwargs, options)
         batch = open_batch.get()
         if batch is not None:
@@ -341,9 +342,9 @@ class Kernel:
     def within(self, transaction: object) -> Within:
         """`with app.within(session):` what is sent inside becomes part of a transaction of a database.
 
-        `transaction` is a DB-API connection, or a Connection or Session of SQLAlchemy (`async with` for their
-        asynchronous twins), whose database has the table of an outbox. When it is committed `kernel relay` sends; when
-        it is rolled back nothing was sent. The transport is not asked. `ConfigError` for anything else.
+        `transaction` is a DB-API connection, or a Connection or Session of SQLAlchemy (`async with` for asynchronous
+        ones), whose database has the table of an outbox. `kernel relay` sends what is committed; what is rolled back
+        was never sent. The transport is not asked. `ConfigError` for anything else.
         """
         return Within(discovery.transaction(transaction), self.sender.announce, self.clock)
 

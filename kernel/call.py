@@ -47,7 +47,7 @@ class CallSheet:
     __slots__ = (
         "_above", "_arity", "_bounds", "_clock", "_compression", "_dump", "_dumps", "_extra", "_function", "_ignored",
         "_least", "_limit", "_most", "_priority", "_queue", "_serializer", "_shadow", "_special", "_unkept", "address",
-        "expires", "name",
+        "expires", "name", "united",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +92,8 @@ class CallSheet:
         if options.get("version", FIRST) != FIRST:
             self._extra[wire.SCHEMA] = options["version"]
         self._priority = usual.priority
+        #: Calls without options of their own claim a key before they are sent.
+        self.united = self._bounds is not None and self._bounds.unique is not None
         #: Every call has something of its own.
         varies = self.expires or self._shadow or self.address.varies or self._bounds
         self._special = bool(varies or self._compression or self._dump)
@@ -105,6 +107,13 @@ class CallSheet:
         if options and not OPTIONS.isdisjoint(options):
             return (self._bounds or Bounds(self.name, *self._function, {})).of_call(options)
         return self._bounds
+
+    def unites(self, options: CallOptions | None) -> bool:
+        """Whether a call with these options claims a key before it is sent."""
+        if not options or OPTIONS.isdisjoint(options):
+            return self.united
+        bounds = self.bounds(options)
+        return bounds is not None and bounds.unique is not None
 
     def message(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from kernel import discovery
+from kernel.claims import Claims
 from kernel.clock import Clock
 from kernel.config import Config
 from kernel.errand import Errands
@@ -93,6 +94,7 @@ def sender(connection: Connection, config: Config, hooks: Hooks, clock: Clock) -
         discovery.import_transport(config.ports.transport)
     errands, find = Errands(), connection.finder()
     sender = Sender(find, hooks, tasks.send_timeout, errands)
+    sender.claims = Claims(lambda: connection.open().coordination, errands, tasks.send_timeout)
     if tasks.outbox:
         sender.fallback = Spool(discovery.outbox(tasks.outbox), find, errands, tasks.send_timeout, clock)
     return sender

@@ -152,6 +152,17 @@ class TaskError(KernelError):
     """A task could not be called or did not run to its end."""
 
 
+class Duplicate(TaskError):
+    """A call of a unique task was not sent, because another one has its key: `task_id` is that one's."""
+
+    def __init__(self, message: str, task_id: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (str(self), self.task_id)
+
+
 class UnknownTask(TaskError):
     """No worker knew a task of this name in time; the type that its record and its dead letter name."""
 

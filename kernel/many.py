@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 from kernel.batcher import open_batch
 from kernel.call import CallSheet
-from kernel.errors import PartialSend, PortError
-from kernel.options import Call
+from kernel.errors import ConfigError, PartialSend, PortError
+from kernel.options import Call, CallOptions
 from kernel.ports import Outgoing
 from kernel.result import IGNORED, AsyncResult, Results
 from kernel.sender import MOST, Sender
+from kernel.unite import send_united
 
 R = TypeVar("R")
 
@@ -28,6 +29,8 @@ def send_many(
     batch = open_batch.get()
     most, patience = sender.reach() if batch is None else (MOST, 0.0)
     sheet = find()
+    if sheet.united:
+        return [send_united(sender, sheet, *_parts(call), kept) for call in calls]
     handles: list[AsyncResult[R]] = []
     errors: dict[int, PortError] = {}
     calls = iter(calls)
@@ -52,6 +55,10 @@ def send_many(
     return handles
 
 
+def _parts(call: Sequence[Any] | Call) -> tuple[Sequence[Any], Mapping[str, Any], CallOptions | None]:
+    return (call.args, call.kwargs or {}, call.options) if isinstance(call, Call) else (call, {}, None)
+
+
 def _messages(
     sheet: CallSheet, calls: Sequence[Sequence[Any] | Call], handles: list[AsyncResult[R]], kept: Results
 ) -> list[Outgoing]:
@@ -60,6 +67,8 @@ def _messages(
     messages: list[Outgoing] = []
     for call in calls:
         if isinstance(call, Call):
+            if sheet.unites(call.options):
+                raise ConfigError(f"{sheet.name}: a unique call among others: send it alone")
             task_id, message = sheet.message(call.args, call.kwargs or {}, call.options)
             results = kept if sheet.keeps_result(call.options) else IGNORED
         elif type(call) is tuple or type(call) is list:

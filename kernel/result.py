@@ -259,5 +259,7 @@ class NoResults:
 
 #: The results of an application without a store.
 NO_STORE = NoResults("no result store is configured: pass results='sqlite:///...' to Kernel, or set KERNEL_RESULTS")
+#: The results of a unique call that was not sent.
+DROPPED = NoResults("this call was not sent: another one has its key, and on_conflict is 'drop'")
 #: The results of a call that keeps none.
 IGNORED = NoResults("this call keeps no result: its task, its options or the configuration say ignore_result")

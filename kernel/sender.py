@@ -7,6 +7,7 @@ from math import inf
 from typing import Protocol
 
 from kernel.batcher import in_chunks
+from kernel.claims import Claims
 from kernel.envelope import decode
 from kernel.errand import Errands, Overdue
 from kernel.errors import Sent, Unavailable
@@ -49,6 +50,8 @@ class Sender:
         self._errands = errands
         #: Takes what the transport does not answer for.
         self.fallback: Fallback | None = None
+        #: Makes the claims of unique calls, where it was wired.
+        self.claims: Claims | None = None
         self._transport: Transport | None = None
         self.timeout = timeout
 

@@ -52,7 +52,7 @@ class MemoryCoordination:
         owners: list[str] = []
         with self._space.lock:
             for item in items:
-                owner = claims.get(item.key, now) or item.owner
+                owner = claims.get(item.key, now) or ("" if item.renew else item.owner)
                 if owner == item.owner:
                     claims.put(item.key, owner, now + item.ttl, now)
                 owners.append(owner)

@@ -56,7 +56,9 @@ class RedisCoordination:
 
     def claim(self, items: Sequence[Claim]) -> list[str]:
         """Who owns each key now."""
-        found = self._each(_CLAIM, "claim", [(item.key, item.owner, _milliseconds(item.ttl)) for item in items])
+        found = self._each(
+            _CLAIM, "claim", [(item.key, item.owner, _milliseconds(item.ttl), int(item.renew)) for item in items]
+        )
         return [owner.decode("utf-8", "surrogatepass") for owner in found]
 
     def drop(self, items: Sequence[tuple[str, str]]) -> None:

@@ -141,6 +141,10 @@ def _sweep_tallies(connection: sqlite3.Connection, now: float, written: int) -> 
 
 
 def _claim(connection: sqlite3.Connection, item: Claim, now: float) -> str:
+    if item.renew:
+        row = connection.execute("SELECT owner FROM claim WHERE key = ? AND expires_at > ?", (item.key, now)).fetchone()
+        if row is None:
+            return ""
     if connection.execute(_CLAIM, (item.key, item.owner, now + item.ttl, now)).rowcount:
         return item.owner
     owner: str = connection.execute("SELECT owner FROM claim WHERE key = ?", (item.key,)).fetchone()[0]

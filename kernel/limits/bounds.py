@@ -75,14 +75,17 @@ class Bounds:
         """The key that a call of a unique task claims."""
         unique = self.unique
         assert unique is not None
-        return f"{self._task}:{self._keys.key(unique.key, args, kwargs)}"
+        return self._claimed(unique, args, kwargs)
+
+    def _claimed(self, unique: Unique, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        return f"unique:{self._task}:{self._keys.key(unique.key, args, kwargs)}"
 
     def demands(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[list[Any]]:
         """`envelope.LIMITS` of a call."""
         demands = self._keys.wire(self._limits, args, kwargs)
         unique = self._unique
         if unique is not None and unique.on_conflict in ("postpone", "replace") and unique.scope != "until_start":
-            key = f"unique:{self._task}:{self._keys.key(unique.key, args, kwargs)}"
+            key = self._claimed(unique, args, kwargs)
             if unique.scope == "until_done":
                 demands.append([key, 1])
             elif unique.on_conflict == "postpone":

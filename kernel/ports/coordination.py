@@ -32,6 +32,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     key: str
     owner: str
     ttl: float
+    #: Only if it is the owner's already: a key that is free stays so.
+    renew: bool = False
 
 
 class Tally(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +84,7 @@ class Coordination(Protocol):
 
     def claim(self, items: Sequence[Claim]) -> list[str]:
         """Who owns each key now: the asking owner when the key was free, expired or its own (then the expiry is
-        renewed), else the other one."""
+        renewed), else the other one; "" for a key that was free and only to be renewed."""
 
     def drop(self, items: Sequence[tuple[str, str]]) -> None:
         """End claims, given as (key, owner); a claim of somebody else stays. Idempotent."""

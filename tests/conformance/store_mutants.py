@@ -204,6 +204,13 @@ class AsksThenClaims(MemoryCoordination):
         return owners
 
 
+class RenewClaims(MemoryCoordination):
+    caught_by = "test_a_claim_is_only_renewed"
+
+    def claim(self, items: Sequence[Claim]) -> list[str]:
+        return super().claim([msgspec.structs.replace(item, renew=False) for item in items])
+
+
 class CountsTwice(MemoryCoordination):
     caught_by = "test_a_tally_counts_members"
     seen = 0

@@ -73,9 +73,9 @@ TO_ENVELOPE: list[tuple[str, Any, int, Any]] = [
     ("limits", [Concurrency("c", 2), Rate("r", 5, 60.0)], wire.LIMITS, [["c", 2], ["r", 5, 60.0, 1.0]]),
     ("limits", [Window("w", 5, 60.0)], wire.LIMITS, [["w", 5, 60.0, 0]]),
     ("rate_limit", "7/m", wire.LIMITS, [["task:add", 7.0, 60.0, 1.0]]),
-    ("unique", Unique("u", ttl=60.0), wire.UNIQUE, ["add:u", 2, False, 60.0]),
-    ("unique", Unique("u", "until_start", "replace", 60.0), wire.UNIQUE, ["add:u", 1, True, 60.0]),
-    ("unique", Unique("u", 60.0, "replace"), wire.UNIQUE, ["add:u", 0, True, 60.0]),
+    ("unique", Unique("u", ttl=60.0), wire.UNIQUE, ["unique:add:u", 2, False, 60.0]),
+    ("unique", Unique("u", "until_start", "replace", 60.0), wire.UNIQUE, ["unique:add:u", 1, True, 60.0]),
+    ("unique", Unique("u", 60.0, "replace"), wire.UNIQUE, ["unique:add:u", 0, True, 60.0]),
     ("unique", Unique("u", on_conflict="postpone"), wire.LIMITS, [["unique:add:u", 1]]),
     ("unique", Unique("u", 60.0, "postpone"), wire.LIMITS, [["unique:add:u", 1, 60.0, 0]]),
 ]

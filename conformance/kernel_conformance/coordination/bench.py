@@ -21,9 +21,9 @@ class CoordinationBench(Bench[Coordination]):
         """A time to live that a test can wait for."""
         return 60.0 if self.tuning.clock else self.tuning.lease_for
 
-    def claim(self, owner: str, *, key: str = "k", by: Coordination | None = None) -> str:
+    def claim(self, owner: str, *, key: str = "k", renew: bool = False, by: Coordination | None = None) -> str:
         """One claim."""
-        return (by or self.first).claim([Claim(key, owner, self.ttl)])[0]
+        return (by or self.first).claim([Claim(key, owner, self.ttl, renew)])[0]
 
     def tally(self, member: str, *, key: str = "k", by: Coordination | None = None) -> int:
         """One member."""

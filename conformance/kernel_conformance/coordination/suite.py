@@ -6,12 +6,12 @@ from typing import Any, cast
 
 from kernel.ports import Coordination
 from kernel_conformance.bench import Tuning
-from kernel_conformance.coordination import facts
+from kernel_conformance.coordination import facts, shares
 from kernel_conformance.coordination.bench import CoordinationBench
 from kernel_conformance.suite import Suite, assembled
 
 
-@assembled("coordination", facts)
+@assembled("coordination", facts, shares)
 class CoordinationConformance(Suite[CoordinationBench]):
     """Subclass it as `Test...`, define `make(namespace)`, and run pytest."""
 
