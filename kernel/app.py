@@ -19,6 +19,7 @@ from kernel.current import application
 from kernel.dead import DeadLetters
 from kernel.declaring import Declares, DeclaresBound
 from kernel.errors import ConfigError
+from kernel.flows import Flows
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.many import send_many
@@ -328,6 +329,11 @@ class Kernel:
             await self._batcher.asend(message)
         return AsyncResult(task_id, self._kept if sheet.keeps_result(options) else IGNORED)
 
+    @property
+    def flows(self) -> Flows:
+        """How workflows start."""
+        return Flows(self, self.config.tasks, self.clock)
+
     def batch(self) -> Batch:
         """`with app.batch():` sends everything called inside when the block ends, in as few port calls as possible."""
         return Batch(self.post)
@@ -357,22 +363,15 @@ class Kernel:
     @property
     def results(self) -> Results:
         """Where results are read."""
-        results = self._results
-        if results is None:
+        if self._results is None:
             store = self.ports.results
-            tasks = self.config.tasks
-            if store is None:
-                results = NO_STORE
-            else:
-                results = StoredResults(store, discovery.serializer, tasks.accept, tasks.send_timeout, self.clock)
-            self._results = results
-        return results
+            self._results = NO_STORE if store is None else StoredResults.of(store, self.config.tasks, self.clock)
+        return self._results
 
     @property
     def _kept(self) -> Results:
         """The results of a call: read from the store when somebody asks, which nothing that is sent waits for."""
-        opened = self._connection.opened is not None
-        return self._results or (self.results if opened else LaterResults(lambda: self.results))
+        return self.results if self._connection.opened is not None else LaterResults(lambda: self.results)
 
     def result(self, task_id: str) -> AsyncResult[Any]:
         """The result of a task that was sent elsewhere or earlier."""

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from kernel import envelope as wire
-from kernel.address import Address
+from kernel.address import Address, Destination
 from kernel.arity import Arity
+from kernel.canvas.frames import Parcel, Rare
 from kernel.clock import Clock
 from kernel.compression import MOST_GROWTH, method
-from kernel.current import running
+from kernel.current import note_child, running
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import ConfigError, DecodeError, Rejected
 from kernel.ids import new_id
@@ -98,6 +99,11 @@ class CallSheet:
         varies = self.expires or self._shadow or self.address.varies or self._bounds
         self._special = bool(varies or self._compression or self._dump)
 
+    @property
+    def queue(self) -> str:
+        """Where calls go that do not say it themselves."""
+        return self._queue
+
     def keeps_result(self, options: CallOptions | None) -> bool:
         """Whether a worker keeps the result of a call with these options, as far as its task is known here."""
         return not (options or {}).get("ignore_result", self._ignored)
@@ -148,23 +154,20 @@ class CallSheet:
         extra = dict(self._extra)
         if self.expires:
             extra[wire.EXPIRES_AT] = now + self.expires
-        self._call_extra(extra, options, now)
+        self._moments(extra, options, now)
+        self._call_extra(extra, options)
         bounds = self.bounds(options)
         if bounds is not None:
             extra.update(bounds.fields(args, kwargs))
             if bounds.wait and wire.ETA not in extra:
                 extra[wire.ETA] = now + bounds.wait
+        task_id = options.get("task_id") or new_id()
         parent = running.get()
-        inherited = parent.envelope.extra.get(wire.PRIORITY, 0) if parent is not None else None
-        to = self.address.of(args, kwargs, options, inherited)
-        if to.priority or wire.PRIORITY in extra:
-            extra[wire.PRIORITY] = to.priority
+        to = self._destination(extra, args, kwargs, options)
         if parent is not None:
+            note_child(parent, task_id)
             extra[wire.PARENT] = parent.envelope.id
             extra[wire.ROOT] = parent.envelope.extra.get(wire.ROOT, parent.envelope.id)
-        if self._shadow is not None:
-            extra.setdefault(wire.SHADOW, str(self._shadow(args, kwargs, options)))
-        task_id = options.get("task_id") or new_id()
         body = self._body(args, kwargs, codec, options, extra)
         payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, extra))
         if len(payload) > self._limit:
@@ -179,6 +182,19 @@ class CallSheet:
             extra.get(wire.EXPIRES_AT, 0.0),
         )
 
+    def _destination(
+        self, extra: dict[int, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> Destination:
+        """Where a call with options goes; its priority and the name that it is shown by are written down."""
+        parent = running.get()
+        inherited = parent.envelope.extra.get(wire.PRIORITY, 0) if parent is not None else None
+        to = self.address.of(args, kwargs, options, inherited)
+        if to.priority or wire.PRIORITY in extra:
+            extra[wire.PRIORITY] = to.priority
+        if self._shadow is not None:
+            extra.setdefault(wire.SHADOW, str(self._shadow(args, kwargs, options)))
+        return to
+
     def altered(
         self,
         envelope: Envelope,
@@ -189,7 +205,8 @@ class CallSheet:
         """A call with other arguments (None: its own) or options, for a retry; raises what `message` does."""
         check_known(options, CallOptions, "retry")
         extra = dict(envelope.extra)
-        self._call_extra(extra, options, self._clock.now())
+        self._moments(extra, options, self._clock.now())
+        self._call_extra(extra, options)
         changed = envelope.but(extra=extra)
         if args is not None and kwargs is not None:
             if self._arity is not None and (reason := self._arity.refuse(args, kwargs)):
@@ -228,8 +245,45 @@ class CallSheet:
                 return packed
         return body
 
-    def _call_extra(self, extra: dict[int, Any], options: CallOptions, now: float) -> None:
-        """Write the options of one call into the envelope's optional fields."""
+    def parcel(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions, immutable: bool) -> Parcel:
+        """A call of a workflow: its message but for ids, for times, and for what is put before its arguments.
+
+        Errors as of `message`; whether the arguments fit is known but for one that may come before them.
+        """
+        check_known(options, CallOptions, "call")
+        if self._arity is not None:
+            reason = self._arity.refuse(args, kwargs)
+            if reason and (immutable or self._arity.refuse((None, *args), kwargs)):
+                raise TypeError(reason)
+        extra = dict(self._extra)
+        self._call_extra(extra, options)
+        bounds = self.bounds(options)
+        if bounds is not None:
+            if bounds.unique is not None:
+                raise ConfigError(
+                    f"{self.name}: a task of a workflow cannot be unique or debounced, because that is settled by who "
+                    f"sends it, and a worker sends it: call it by itself, or give it limits"
+                )
+            extra.update(bounds.fields(args, kwargs))
+        to = self._destination(extra, args, kwargs, options)
+        expires = options.get("expires", self.expires or None)
+        if isinstance(expires, datetime):
+            extra[wire.EXPIRES_AT] = wall_clock(expires)
+        codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
+        body = self._body(args, kwargs, codec, options, extra)
+        if len(body) > self._limit:
+            self._too_large(body)
+        rare = Rare(
+            extra,
+            options.get("countdown"),
+            wall_clock(options["eta"]) if "eta" in options else None,
+            None if isinstance(expires, datetime) else expires,
+            immutable,
+        )
+        return Parcel(self.name, body, codec.name, to.queue, rare)
+
+    def _moments(self, extra: dict[int, Any], options: CallOptions, now: float) -> None:
+        """Write when a call may start into the envelope's optional fields."""
         if "countdown" in options and "eta" in options:
             raise ConfigError("give countdown or eta, not both")
         if "countdown" in options:
@@ -239,10 +293,15 @@ class CallSheet:
         expires = options.get("expires")
         if expires is not None:
             extra[wire.EXPIRES_AT] = wall_clock(expires) if isinstance(expires, datetime) else now + expires
+
+    def _call_extra(self, extra: dict[int, Any], options: CallOptions) -> None:
+        """Write the other options of one call there."""
         if "priority" in options:
             extra[wire.PRIORITY] = _priority(options["priority"])
         if options.get("headers"):
             extra[wire.HEADERS] = dict(options["headers"])
+        if options.get("stamps"):
+            extra[wire.STAMPS] = dict(options["stamps"])
         if "ignore_result" in options:
             extra[wire.RESULT] = self._unkept if options["ignore_result"] else RESULT_KEPT
         if "acks_late" in options:

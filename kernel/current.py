@@ -22,6 +22,8 @@ class Running(Protocol):
     envelope: Envelope
     #: Where it runs.
     node: str
+    #: Ids of what it has sent.
+    children: list[str] | None
     #: Keep the result, for so many seconds.
     store: bool
     ttl: float
@@ -62,6 +64,7 @@ class Direct:
 
     node = queue = ""
     soft_limit = hard_limit = 0.0
+    children: list[str] | None = None
     redelivered = 0
     rank: Rank = (0, 0, 0)
     place: Place = "direct"
@@ -81,6 +84,18 @@ class Direct:
 
 #: Set by a worker around each task, also for log records.
 running: ContextVar[Running | None] = ContextVar("kernel_running", default=None)
+
+#: Most children of one task that are remembered.
+MOST_CHILDREN = 1000
+
+
+def note_child(parent: Running, id: str) -> None:
+    """Note what the running task has sent."""
+    if parent.children is None:
+        parent.children = []
+    if len(parent.children) < MOST_CHILDREN:
+        parent.children.append(id)
+
 
 #: The application of this process, at most one: a worker's own, else the first that was created.
 application: list[Any] = []

@@ -31,8 +31,8 @@ DEAD = 0xD0
 SEALED = 0xE0
 
 # Optional fields of an envelope, by small integer. A number is never reused. Fields that this release does not
-# know survive a retry, a hop and the dead letters, because `extra` is carried as it came. Those of workflows, limits
-# and inboxes, and STAMPS and ORDER, are reserved: this release carries them and no more.
+# know survive a retry, a hop and the dead letters, because `extra` is carried as it came. Those of inboxes, and ON_OK,
+# ON_ERROR, ORDER and DEADLINE, are reserved: this release carries them and no more.
 ETA = 1  #: wall clock, not before
 EXPIRES_AT = 2  #: wall clock, not from then on
 PRIORITY = 3  #: 0 to 9
@@ -43,7 +43,7 @@ PARENT = 7  #: id of the task that sent this one
 GROUP = 8  #: id of the group
 JOIN = 9  #: key of the join record
 JOIN_INDEX = 10  #: position in the join
-FLOW = 11  #: what comes after, encoded, or the key of it
+FLOW = 11  #: what comes after in its workflow, encoded (`kernel.canvas.frames`); empty for nothing
 ON_OK = 12  #: callbacks
 ON_ERROR = 13  #: error callbacks
 SOFT_LIMIT = 14  #: seconds
@@ -66,6 +66,9 @@ UNKNOWN_SINCE = 30  #: wall clock at which a worker first did not know the task
 MAX_RETRIES = 31  #: call-time override; -1: no limit
 ACK_EARLY = 32  #: call-time override
 FENCE = 33  #: redeliveries and hand-overs of the messages that this one goes on from
+JOIN_SIZE = 34  #: members of the join in all
+INPUTS = 35  #: what is put before the arguments: [group, size], the results of its members; [id, -1], that of a task;
+#: or a map, itself
 
 #: The last second of the year 9999: a larger `*_at` value could not be printed. NaN and inf are out of range too.
 LATEST = 253402300799.0
@@ -165,8 +168,10 @@ def _mapping(value: Any) -> bool:
     return type(value) is dict
 
 
-def _encoded(value: Any) -> bool:
-    return type(value) is bytes or type(value) is str
+def _inputs(value: Any) -> bool:
+    if type(value) is dict:
+        return True
+    return type(value) is list and len(value) == 2 and type(value[0]) is str and _whole(-1, MOST)(value[1])
 
 
 def _limits(value: Any) -> bool:
@@ -204,12 +209,13 @@ def _seconds(value: Any) -> bool:
 _CHECKS: dict[int, Callable[[Any], bool]] = {
     **dict.fromkeys((HOME, ROOT, PARENT, GROUP, JOIN, REPLY_TO, ORIGIN, SHADOW, ENCODING, ORDER), _text),
     **dict.fromkeys((ETA, EXPIRES_AT, DEADLINE, UNKNOWN_SINCE, SOFT_LIMIT, HARD_LIMIT, RESULT_TTL), _seconds),
-    **dict.fromkeys((HOP, JOIN_INDEX, SCHEMA, MAX_DELIVERIES), _whole(0, MOST)),
+    **dict.fromkeys((HOP, JOIN_INDEX, JOIN_SIZE, SCHEMA, MAX_DELIVERIES), _whole(0, MOST)),
     **dict.fromkeys((HEADERS, STAMPS), _mapping),
     PRIORITY: _whole(0, 9),
     RESULT: _whole(0, 2),
     MAX_RETRIES: _whole(-1, MOST),
-    FLOW: _encoded,
+    FLOW: lambda value: type(value) is bytes,
+    INPUTS: _inputs,
     LIMITS: _limits,
     UNIQUE: _unique,
     ACK_EARLY: _flag,

@@ -1,14 +1,14 @@
 """Every error that kernel raises, in one tree.
 
 A caller catches `KernelError` for all of it, or the branch that it can act on. Messages say what to do next.
-`Retry`, `Snooze`, `Reject` and `Ignore` are not here by accident: they are signals that a task raises to say how it
-ended, and so derive from `Exception` only.
+`Retry`, `Snooze`, `Reject`, `Ignore` and `Replace` are not here by accident: they are signals that a task raises to
+say how it ended, and so derive from `Exception` only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 
 class KernelError(Exception):
@@ -191,6 +191,14 @@ class MaxRetriesExceeded(TaskError):
     """A retry was asked for and none is left."""
 
 
+class DeadlineExceeded(TaskError):
+    """The results that a workflow waits for were not there by its deadline; the type that its record names."""
+
+
+class FlowLost(TaskError):
+    """A record that a workflow needs is gone from the result store: it can be neither finished nor failed any more."""
+
+
 # -- signals that a task raises ----------------------------------------------------------------------------
 
 
@@ -238,4 +246,12 @@ class Reject(Exception):
 
 
 class Ignore(Exception):
-    """Acknowledge this message and record no outcome."""
+    """Acknowledge this message and record no outcome. A workflow ends there, as if the task had failed."""
+
+
+class Replace(Exception):
+    """Run a workflow in place of this task, with what comes after it; raised by `Task.replace`."""
+
+    def __init__(self, flow: Any) -> None:
+        super().__init__(f"replaced by {flow!r:.200}")
+        self.flow = flow

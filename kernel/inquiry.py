@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from kernel import discovery
 from kernel.clock import SYSTEM, Clock
 from kernel.desk import FIRST_LOOK, LAST_LOOK, Desk, Entries, any_final
 from kernel.errors import DecodeError
 from kernel.native import sleep
 from kernel.outcome import Entry, decode_entry
-from kernel.ports import ResultStore, Serializer, Waits
+from kernel.ports import Record, ResultStore, Serializer, Waits
+from kernel.settings import Tasks
 from kernel.steady import persist
 
 
@@ -25,15 +27,23 @@ class StoredResults:
         accept: Sequence[str],
         patience: float,
         clock: Clock = SYSTEM,
+        ttl: float = 86400.0,
     ) -> None:
-        """`patience`: seconds for which an unavailable store is tried again before the caller hears of it."""
+        """`patience`: seconds for which an unavailable store is tried again before the caller hears of it; `ttl`: for
+        which what is saved is kept."""
         self._store = store
         self._teller: Waits | None = store if isinstance(store, Waits) else None
         self._serializer = serializer
         self._accept = frozenset(accept)
         self._patience = patience
         self._clock = clock
+        self._ttl = ttl
         self._desk = Desk(self, clock.monotonic)
+
+    @classmethod
+    def of(cls, store: ResultStore, tasks: Tasks, clock: Clock) -> StoredResults:
+        """As these settings want it."""
+        return cls(store, discovery.serializer, tasks.accept, tasks.send_timeout, clock, tasks.result_expires)
 
     def entries(self, ids: list[str]) -> Entries:
         """What stands now."""
@@ -89,6 +99,15 @@ class StoredResults:
         for start in range(0, len(ids), size):
             part = ids[start : start + size]
             persist(partial(self._store.delete, part), self._patience)
+
+    def save(self, key: str, value: bytes) -> None:
+        """Keep something beside the results; the last one stands."""
+        record = Record(key, value, False, (0, 0, 0))
+        persist(lambda: self._store.put([record], self._ttl), self._patience)
+
+    def saved(self, key: str) -> bytes | None:
+        """What was kept."""
+        return persist(lambda: self._batches([key]), self._patience)[0]
 
     def load(self, entry: Entry) -> Any:
         """Decode a value; refused when its codec is one that this application does not accept."""

@@ -71,9 +71,10 @@ class Opened:
         try:
             adapter = self._opened(given.transport or discovery.transport(_leased(ports.transport, config)))
             self.results = self._optional(given.results, discovery.results, ports.results, ports.transport)
-            self.coordination = self._optional(
-                given.coordination, discovery.coordination, ports.coordination, ports.transport
-            )
+            beside = ports.transport
+            if ports.results and not discovery.offers(discovery.coordination, beside):
+                beside = ports.results  # a broker beside a store that can coordinate, which most of them can
+            self.coordination = self._optional(given.coordination, discovery.coordination, ports.coordination, beside)
             self.schedules = self._optional(given.schedules, discovery.schedules, ports.schedules, ports.transport)
             self.completed: Completed = complete(adapter, self.schedules, self.coordination, clock)
             self.transport: Transport = self.completed.transport

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from math import inf
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import msgspec
 
 from kernel import compression
+from kernel.canvas.flow import Flow
 from kernel.errors import ConfigError
 from kernel.limits.terms import Debounce, Limit, Unique, is_debounce, is_limits, is_rate
 
@@ -89,6 +90,9 @@ class CallOptions(TypedDict, total=False):
     """Options of one call. Times are in seconds, or as the type says."""
 
     task_id: str
+    #: Workflows that start with its value when it has succeeded, or, with one more argument, when it has failed.
+    link: Flow | Sequence[Flow]
+    link_error: Flow | Sequence[Flow]
     #: Not before so many seconds from now, or not before `eta` (aware datetime or wall clock).
     countdown: float
     eta: datetime | float
@@ -99,6 +103,8 @@ class CallOptions(TypedDict, total=False):
     serializer: str
     #: The caller's own values; the task reads them in `request.headers`.
     headers: Mapping[str, Any]
+    #: Values by which tasks are found again, as `Flow.stamp` puts them.
+    stamps: Mapping[str, Any]
     ignore_result: bool
     result_expires: float
     soft_time_limit: float
@@ -157,8 +163,16 @@ def _exceptions(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(one, type) and issubclass(one, BaseException) for one in value)
 
 
+def _mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_text, value))
+
+
 def _flag(value: Any) -> bool:
     return type(value) is bool
+
+
+def _flows(value: Any) -> bool:
+    return isinstance(value, Flow) or (isinstance(value, list | tuple) and all(isinstance(one, Flow) for one in value))
 
 
 _SECONDS = ("a number of seconds from 0", _number)
@@ -196,7 +210,8 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "rate_limit": ("like '10/s', '100/m', '5/h' or a number per second", is_rate),
     "unique": ("a Unique or None", lambda value: value is None or isinstance(value, Unique)),
     "debounce": ("a number of seconds above 0, a Debounce or None", is_debounce),
-    "headers": ("a mapping with text keys", lambda value: isinstance(value, Mapping) and all(map(_text, value))),
+    **dict.fromkeys(("link", "link_error"), ("a signature or a list of them", _flows)),
+    **dict.fromkeys(("headers", "stamps"), ("a mapping with text keys", _mapping)),
 }
 
 
@@ -240,3 +255,10 @@ def wall_clock(moment: datetime | float) -> float:
             raise ConfigError(f"{moment!r} has no time zone: use datetime.now(timezone.utc) or another aware datetime")
         return moment.timestamp()
     return float(moment)
+
+
+def of_class(kind: type) -> TaskOptions:
+    """The options that a class has as attributes."""
+    found = {name: getattr(kind, name) for name in TaskOptions.__annotations__ if hasattr(kind, name)}
+    check_known(found, TaskOptions, "task")
+    return cast(TaskOptions, found)

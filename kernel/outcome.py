@@ -7,7 +7,7 @@ the caller's `AsyncResult` and a worker that meets the task again, decides by.
 from __future__ import annotations
 
 import traceback
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,10 +15,14 @@ from kernel.compression import PACKED, Pack, unpacked
 from kernel.envelope import DeadKind, Envelope
 from kernel.errors import DecodeError
 
-State = Literal["PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "EXPIRED"]
+State = Literal["PENDING", "STARTED", "RETRY", "REPLACED", "SUCCESS", "FAILURE", "REVOKED", "EXPIRED"]
 
 #: States that no other state of the same generation follows.
 FINAL: frozenset[str] = frozenset({"SUCCESS", "FAILURE", "REVOKED", "EXPIRED"})
+#: States after which the task does not run again. REPLACED is not final: its result is that of what runs in its place.
+DECIDED: frozenset[str] = FINAL | {"REPLACED"}
+#: Attempt and fence of a record that stands against all others of its generation.
+MOST = 2**31 - 1
 
 #: Longest name of a state, in characters.
 LONGEST_STATE = 64
@@ -88,7 +92,14 @@ class GiveBack(msgspec.Struct):
     """The body was cancelled before it ended, by a worker that stops: the message is released, nothing is recorded."""
 
 
-Outcome = Ok | Failed | Again | Drop | GiveBack
+class Replaced(msgspec.Struct):
+    """Another workflow runs in its place, and has its value."""
+
+    #: A `kernel.canvas.Flow`, which builds on this module.
+    flow: Any
+
+
+Outcome = Ok | Failed | Again | Drop | GiveBack | Replaced
 
 
 class Entry(msgspec.Struct, array_like=True):
@@ -111,6 +122,10 @@ class Entry(msgspec.Struct, array_like=True):
     node: str = ""
     #: Wall clock of the next run, for RETRY.
     retry_at: float = 0.0
+    #: Id of the task of its workflow that decided this one without its having run; "": it was itself.
+    cause: str = ""
+    #: Ids of what it sent while it ran.
+    children: list[str] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode

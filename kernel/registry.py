@@ -7,6 +7,7 @@ from copy import copy
 from typing import Any, TypeVar, cast
 
 from kernel.annotations import Annotation, annotated
+from kernel.builtin import builtin
 from kernel.declaring import adopt, check_free, declared, module_name, shared
 from kernel.errors import ConfigError
 from kernel.options import TaskOptions, settled
@@ -82,11 +83,11 @@ class Registry:
         return {**{name: self._own_view(task) for name, task in shared.items()}, **self.own}
 
     def find(self, name: str) -> Task[..., Any, Any] | None:
-        """The task of this name, None where it is not known here."""
+        """The task of this name, or one that every worker knows; None where it is not known here."""
         task = self.own.get(name)
         if task is None and name in shared:
             task = self._own_view(shared[name])
-        return task
+        return task or builtin.get(name)
 
     def _own_view(self, task: Task[..., Any, Any]) -> Task[..., Any, Any]:
         """A shared task as this application has it: other applications have annotations of their own."""

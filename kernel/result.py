@@ -11,6 +11,9 @@ from kernel.stream import Stream
 
 T = TypeVar("T")
 
+#: The result of what comes before: an `AsyncResult`, a `kernel.groups.GroupResult`, or None.
+Parent = Any
+
 
 class Results(Protocol):
     """Where results come from: the application's side of its result store."""
@@ -30,14 +33,22 @@ class Results(Protocol):
     def load(self, entry: Entry) -> Any:
         """Decode the value of a SUCCESS."""
 
+    def save(self, key: str, value: bytes) -> None:
+        """Keep something beside the results, for as long as they are kept."""
+
+    def saved(self, key: str) -> bytes | None:
+        """What was kept there."""
+
 
 class AsyncResult(Generic[T]):
     """The result of one call, there or still to come."""
 
-    __slots__ = ("_entry", "_results", "id")
+    __slots__ = ("_entry", "_results", "id", "parent")
 
-    def __init__(self, id: str, results: Results) -> None:
+    def __init__(self, id: str, results: Results, parent: Parent = None) -> None:
+        """`parent` is the result of what comes before in its workflow."""
         self.id = id
+        self.parent = parent
         self._results = results
         self._entry: Entry | None = None
 
@@ -102,10 +113,20 @@ class AsyncResult(Generic[T]):
             self._entry = entry
         return entry
 
+    def take(self, entry: Entry) -> None:
+        """Note a final record that somebody has read for it."""
+        self._entry = entry
+
+    @property
+    def children(self) -> list[AsyncResult[Any]]:
+        """The results of what the task has sent while it ran; known when it has ended."""
+        entry = self.entry()
+        return [] if entry is None else [AsyncResult(id, self._results) for id in entry.children]
+
     @property
     def state(self) -> str:
-        """PENDING (nothing known), STARTED, RETRY, SUCCESS, FAILURE, REVOKED, EXPIRED, or one that the task tells of
-        itself while it runs, such as PROGRESS."""
+        """PENDING (nothing known), STARTED, RETRY, REPLACED, SUCCESS, FAILURE, REVOKED, EXPIRED, or one that the task
+        tells of itself while it runs, such as PROGRESS."""
         entry = self.entry()
         return "PENDING" if entry is None else entry.state
 
@@ -172,7 +193,7 @@ class Completed(Generic[T]):
         for id, entry in zip(ids, entries, strict=True):
             if entry is not None and entry.state in FINAL:
                 result = self._left.pop(id)
-                result._entry = entry
+                result.take(entry)
                 yield result
 
     def _remaining(self, deadline: float | None) -> float | None:
@@ -225,6 +246,14 @@ class LaterResults:
         """Decode a value."""
         return self._find().load(entry)
 
+    def save(self, key: str, value: bytes) -> None:
+        """Keep something."""
+        self._find().save(key, value)
+
+    def saved(self, key: str) -> bytes | None:
+        """What was kept."""
+        return self._find().saved(key)
+
 
 class NoResults:
     """Results that nobody keeps: whoever waits for one, or wants it decoded, is told so by `ResultMissing`.
@@ -253,6 +282,14 @@ class NoResults:
         """Nothing to do."""
 
     def load(self, entry: Entry) -> Any:
+        """Refuses."""
+        raise ResultMissing(self._advice)
+
+    def save(self, key: str, value: bytes) -> None:
+        """Refuses."""
+        raise ResultMissing(self._advice)
+
+    def saved(self, key: str) -> bytes | None:
         """Refuses."""
         raise ResultMissing(self._advice)
 

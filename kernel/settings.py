@@ -50,6 +50,10 @@ class Tasks(msgspec.Struct, frozen=True):
     ignore_result: bool = False
     #: Seconds for which a result is kept; 0.0: for ever.
     result_expires: float = 86400.0
+    #: Seconds for which the records of a workflow are kept, from the last write of each; 0.0: for ever.
+    workflow_expires: float = 86400.0
+    #: Seconds after which a workflow that waits for a group fails; 0.0: no limit.
+    workflow_deadline: float = 0.0
     #: Retries after the first run; -1: no limit.
     max_retries: int = 3
     #: Seconds before the first retry.

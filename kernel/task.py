@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import (
     Any,
@@ -20,14 +21,16 @@ from typing import (
 
 from kernel.arity import is_coroutine
 from kernel.call import CallSheet
+from kernel.canvas import Flow, Group, Signature, chunks, starmap, xmap
+from kernel.canvas.flow import checked
 from kernel.clock import Clock
 from kernel.config import Config
 from kernel.current import Direct, Running, application, running
 from kernel.envelope import Envelope
-from kernel.errors import ConfigError, Retry
+from kernel.errors import ConfigError, Replace, Retry
 from kernel.live import Live, in_thread
 from kernel.opened import Opened
-from kernel.options import CallOptions, TaskOptions, check_known, settled, wall_clock
+from kernel.options import CallOptions, TaskOptions, of_class, settled, wall_clock
 from kernel.outcome import ErrorInfo
 from kernel.request import Request
 from kernel.result import AsyncResult
@@ -100,7 +103,7 @@ class Task(Generic[P, R, C]):
         """Without a function it is the method `run`. ConfigError for options that contradict each other."""
         given = options or {}
         if type(self) is not Task:
-            given = {**_of_class(type(self)), **given}
+            given = {**of_class(type(self)), **given}
         if function is None:
             function = getattr(self, "run", None)
             if function is None:
@@ -153,6 +156,9 @@ class Task(Generic[P, R, C]):
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
     ) -> AsyncResult[R]:
         """Send a call with options; errors as for `delay`, and `Unsupported` when the adapter cannot do it."""
+        if "link" in options or "link_error" in options:
+            linked: AsyncResult[R] = self.signature(args, kwargs).apply_async(**options)
+            return linked
         return self.app.send(self, args, kwargs or {}, options)
 
     def send_within(
@@ -175,7 +181,50 @@ class Task(Generic[P, R, C]):
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
     ) -> AsyncResult[R]:
         """`apply_async` for coroutines."""
+        if "link" in options or "link_error" in options:
+            linked: AsyncResult[R] = await self.signature(args, kwargs).aapply_async(**options)
+            return linked
         return await self.app.asend(self, args, kwargs or {}, options)
+
+    # -- as a part of a workflow ---------------------------------------------------------------------------
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """A call to be made later, as a part of a workflow: what comes before puts its value before `args`."""
+        return Signature(self.name, args, kwargs, app=self._app)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """The same, immutable: it takes no value from what comes before."""
+        return Signature(self.name, args, kwargs, immutable=True, app=self._app)
+
+    def signature(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        immutable: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> Signature:
+        """The same with options."""
+        return Signature(self.name, tuple(args), kwargs or {}, immutable=immutable, options=options, app=self._app)
+
+    subtask = signature
+
+    def map(self, items: Iterable[Any]) -> Signature:
+        """`[task(item) for item in items]` in one message."""
+        return replace(xmap(self, items), app=self._app)
+
+    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature:
+        """`[task(*item) for item in items]` in one message."""
+        return replace(starmap(self, items), app=self._app)
+
+    def chunks(self, items: Iterable[Iterable[Any]], n: int) -> Group:
+        """A group of `starmap` with `n` items each; its result is a list of lists."""
+        return replace(chunks(self, items, n), app=self._app)
+
+    def replace(self, flow: Flow) -> NoReturn:
+        """End this run and let a workflow run in place of it: its value becomes this task's, and what comes after this
+        task comes after it. Raises `Replace`, which must not be caught."""
+        raise Replace(checked(flow))
 
     @property
     def request(self) -> Request:
@@ -347,10 +396,3 @@ def current_task() -> Task[..., Any, Any] | None:
         return None
     task: Task[..., Any, Any] = job.task
     return task
-
-
-def _of_class(kind: type[Task[..., Any, Any]]) -> TaskOptions:
-    """The options that a class has as attributes."""
-    found = {name: getattr(kind, name) for name in TaskOptions.__annotations__ if hasattr(kind, name)}
-    check_known(found, TaskOptions, "task")
-    return cast(TaskOptions, found)

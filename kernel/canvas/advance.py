@@ -18,7 +18,6 @@ from kernel.canvas.effects import (
     Count,
     Decide,
     Failure,
-    FlowLost,
     Get,
     Given,
     Inputs,
@@ -58,7 +57,7 @@ from kernel.canvas.frames import (
     replacement_key,
     seal_key,
 )
-from kernel.errors import DecodeError
+from kernel.errors import DecodeError, FlowLost
 from kernel.outcome import Error
 
 #: The name by which the producer of a lazy group is counted.
@@ -194,7 +193,7 @@ def joined(spot: Spot, fan: Fan, size: int, frames: Stack) -> Kept:
     group = numbered(spot.base, fan.n)
     rest = Rest(spot.base, [*decode_stack(fan.body or b"\x90"), *frames])
     join = Join(rest, spot.place, group, size, spot.root, spot.parent, spot.generation)
-    return Kept(join_key(group, spot.generation), encode(join), spot.generation)
+    return Kept(join_key(group, spot.generation), encode(join), spot.generation, join=True)
 
 
 def watched(spot: Spot, fan: Fan, size: int) -> list[Send]:

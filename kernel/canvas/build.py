@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from kernel.canvas.flow import COLLECT, MAP, STARMAP, Chord, Flow, Group, Signature, Stream, assemble, checked
+from kernel.canvas.flow import Chord, Flow, Group, Signature, Stream, assemble, checked
+from kernel.canvas.names import COLLECT, MAP, STARMAP
 from kernel.errors import ConfigError
 
 

@@ -67,6 +67,8 @@ class Kept(msgspec.Struct, frozen=True):
     value: bytes
     generation: int
     first: bool = False
+    #: It is the record of a join, whose members are going to be counted.
+    join: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -132,7 +134,3 @@ class Settled(msgspec.Struct, frozen=True):
     error: Error | None = None
     #: Who decided it, where it was not the task itself.
     cause: str = ""
-
-
-class FlowLost(Exception):
-    """A record that a workflow needs is gone: it can be neither finished nor failed any more."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kernel.canvas.flow import COLLECT, MAP, STARMAP, Flow, Group, Signature
+from kernel.canvas.flow import Flow, Group, Signature
+from kernel.canvas.names import COLLECT, MAP, STARMAP
 
 #: Runs one call: returns its value, raises what it raises, or raises `Replaced`.
 Run = Callable[[str, tuple[Any, ...], Mapping[str, Any]], Any]

@@ -1,6 +1,7 @@
 """Workflows as values: `Signature`, `Chain`, `Group` and `Chord`.
 
-Nothing here sends anything. A value never changes: `set`, `link`, `on_error`, `stamp` and `|` return new ones.
+Nothing here sends anything; `delay` and `apply_async` ask the application to. A value never changes: `set`, `link`,
+`on_error`, `stamp` and `|` return new ones.
 
 `|` joins the *stages* of its two sides, and that is its only rule. A stage is a task, a group, or a composite with
 options or callbacks of its own. What starts with a task is a chain, what starts with a group is a chord, and a group
@@ -14,21 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, TypeVar
 
+from kernel.canvas.names import COLLECT
 from kernel.canvas.stamp import StampingVisitor, Stamps, stamped
+from kernel.current import application
 from kernel.errors import ConfigError
 
 #: Composites inside of each other. Every walk over a workflow is a recursion, and must end before Python's own does.
 MAX_DEPTH = 64
 #: Tasks in one workflow that is not consumed lazily: sharing parts can describe more than any machine can hold.
 MAX_SIZE = 10_000_000
-
-#: Tasks that every worker knows.
-COLLECT = "kernel.collect"  #: returns its argument
-MAP = "kernel.map"  #: `[task(item) for item in items]`
-STARMAP = "kernel.starmap"  #: `[task(*item) for item in items]`
-DEADLINE = "kernel.deadline"  #: does nothing, late: what it joins ends with it
 
 F = TypeVar("F", bound="Flow")
 
@@ -42,6 +40,8 @@ class Flow:
     callbacks: tuple[Flow, ...] = ()
     #: Started with a description of the failure, once, when any of it has failed.
     errbacks: tuple[Flow, ...] = ()
+    #: The application whose tasks it has; None: that of the process. Not a part of its value.
+    app: Any = field(default=None, compare=False)
     depth: int = field(default=1, init=False, compare=False)
     size: int = field(default=1, init=False, compare=False)
 
@@ -50,14 +50,21 @@ class Flow:
         self._measure(())
 
     def _measure(self, parts: Iterable[Flow]) -> None:
-        """Refuse at once what could not be walked later."""
-        depth, size = 0, 0
+        """Refuse at once what could not be walked, or sent, later."""
+        depth, size, app = 0, 0, self.app
         for part in (*parts, *self.callbacks, *self.errbacks):
             depth, size = max(depth, part.depth), size + part.size
+            if app is not None and part.app is not None and part.app is not app:
+                raise ConfigError(
+                    f"a workflow has tasks of one application, and these are of {app!r} and of {part.app!r}: "
+                    f"name those of another one with signature('name', ...)"
+                )
+            app = part.app if app is None else app
         if depth >= MAX_DEPTH:
             raise ConfigError(f"a workflow nests deeper than {MAX_DEPTH} levels: a long one is a chain, not a nest")
         if size > MAX_SIZE:
             raise ConfigError(f"a workflow has more than {MAX_SIZE} tasks: give a group a generator instead")
+        object.__setattr__(self, "app", app)
         object.__setattr__(self, "depth", depth + 1)
         object.__setattr__(self, "size", max(1, size))
 
@@ -100,6 +107,69 @@ class Flow:
         return replace(self, errbacks=(*self.errbacks, *map(checked, flows)))
 
     link_error = on_error
+
+    # -- running it ----------------------------------------------------------------------------------------
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        """Start it, with these arguments before those of what runs first; returns an `AsyncResult`, or a `GroupResult`
+        where a group is the end. Errors as of `Task.delay`, and `ConfigError` without a store to keep its records."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        link: Flow | Iterable[Flow] = (),
+        link_error: Flow | Iterable[Flow] = (),
+        **options: Any,
+    ) -> Any:
+        """`delay` with options; `link` and `link_error` are callbacks, as `link` and `on_error` add them."""
+        return self._home().flows.start(self._prepared(args, kwargs, link, link_error, options))
+
+    async def adelay(self, *args: Any, **kwargs: Any) -> Any:
+        """`delay` for coroutines."""
+        return await self.aapply_async(args, kwargs)
+
+    async def aapply_async(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        link: Flow | Iterable[Flow] = (),
+        link_error: Flow | Iterable[Flow] = (),
+        **options: Any,
+    ) -> Any:
+        """`apply_async` for coroutines."""
+        return await self._home().flows.astart(self._prepared(args, kwargs, link, link_error, options))
+
+    def _prepared(
+        self: F,
+        args: Iterable[Any],
+        kwargs: Mapping[str, Any] | None,
+        link: Flow | Iterable[Flow],
+        link_error: Flow | Iterable[Flow],
+        options: Mapping[str, Any],
+    ) -> F:
+        args = tuple(args)
+        flow = self.clone(args, kwargs, **options) if args or kwargs or options else self
+        for callback in (link,) if isinstance(link, Flow) else tuple(link):
+            flow = flow.link(callback)
+        for errback in (link_error,) if isinstance(link_error, Flow) else tuple(link_error):
+            flow = flow.on_error(errback)
+        return flow
+
+    def _home(self) -> Any:
+        """The application that starts it."""
+        app = self.app
+        if app is None:
+            first = next((leaf for leaf in leaves(self) if leaf.app is not None), None)  # made by a generator
+            app = None if first is None else first.app
+        if app is None and not application:
+            raise ConfigError("there is no application in this process: create one with Kernel(...) first")
+        return app or application[0]
+
+    # -- marks ---------------------------------------------------------------------------------------------
 
     def stamp(self: F, visitor: StampingVisitor | None = None, *, append: bool = False, **stamps: Any) -> F:
         """The same with stamps on all tasks in it, and with those that a visitor gives."""
@@ -211,6 +281,15 @@ class Stream:
             raise ConfigError("the members of this group came from a generator and are used up: give it a list")
         return map(checked, members)
 
+    def peek(self) -> Flow | None:
+        """The first member, which stays where it is; None where there is none, or they are used up."""
+        if self._members is None:
+            return None
+        for first in self._members:
+            self._members = chain((first,), self._members)
+            return checked(first)
+        return None
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Group(Flow):
@@ -279,6 +358,22 @@ class Chord(Flow):
 
     def __repr__(self) -> str:
         return _marked(f"{self.header!r} | {self.body!r}", self)
+
+
+def leaves(flow: Flow) -> Iterator[Signature]:
+    """The tasks of a workflow, of a group only the first, without callbacks."""
+    todo: list[Flow] = [flow]
+    while todo:
+        at = todo.pop()
+        if isinstance(at, Signature):
+            yield at
+        elif isinstance(at, Chain):
+            todo += reversed(at.steps)
+        elif isinstance(at, Chord):
+            todo += [at.body, at.header]
+        elif isinstance(at, Group):
+            first = at.members.peek() if isinstance(at.members, Stream) else next(iter(at.members), None)
+            todo += [] if first is None else [first]
 
 
 def assemble(stages: tuple[Flow, ...]) -> Flow:

@@ -30,6 +30,8 @@ class Rare(msgspec.Struct, omit_defaults=True, frozen=True):
     countdown: float | None = msgspec.field(default=None, name="c")
     #: Wall clock, not before.
     eta: float | None = msgspec.field(default=None, name="e")
+    #: Seconds from its sending after which it is not started any more.
+    expires: float | None = msgspec.field(default=None, name="l")
     #: It takes no value from what comes before.
     immutable: bool = msgspec.field(default=False, name="i")
 

@@ -11,7 +11,7 @@ import msgspec
 
 from kernel.canvas.advance import SEAL, Spot, flowing, full, joined, watched
 from kernel.canvas.effects import Count, Keep, Kept, Post, Request, Requests, Send
-from kernel.canvas.flow import COLLECT, DEADLINE, Flow, Group, Signature, Stream
+from kernel.canvas.flow import Flow, Group, Signature, Stream
 from kernel.canvas.frames import (
     Fan,
     Frame,
@@ -33,6 +33,7 @@ from kernel.canvas.frames import (
     replacement_key,
     seal_key,
 )
+from kernel.canvas.names import COLLECT, DEADLINE
 from kernel.errors import ConfigError
 
 #: What becomes of a signature with all its options, `countdown` and `eta` among them: encoded, and routed.

@@ -27,12 +27,13 @@ from kernel.task import Task
 from kernel.versions import FIRST
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
+from kernel.worker.reading import Before
 
 #: An envelope for bytes that are none.
 BLANK = Envelope("", "", b"", "")
-#: Fields that promise something of which this release keeps nothing (workflows): a worker of a later one must have the
-#: message, because running it here would break the promise without a word.
-LATER = frozenset({wire.JOIN, wire.FLOW, wire.ON_OK, wire.ON_ERROR})
+#: Fields of which this release keeps nothing: a worker of a later one must have the message, because running it here
+#: would break a promise without a word.
+LATER = frozenset({wire.ON_OK, wire.ON_ERROR})
 #: Fields of which nothing is kept where the services are missing that limits need.
 BOUNDS = frozenset({wire.UNIQUE, wire.LIMITS})
 #: Seconds for which a message of an unknown task or version waits before the next worker looks at it; doubled with
@@ -43,13 +44,15 @@ FIRST_HOP, LAST_HOP = 1.0, 30.0
 class Admission:
     """What came of one batch of deliveries."""
 
-    __slots__ = ("bounded", "ended", "ready", "suspects")
+    __slots__ = ("bounded", "ended", "flows", "ready", "suspects")
 
     def __init__(self) -> None:
         #: Jobs to run.
         self.ready: list[Job] = []
         #: Jobs that were delivered before and may be what ended their worker.
         self.suspects: list[Job] = []
+        #: Those of the two that belong to workflows.
+        self.flows: list[Job] = []
         #: Jobs whose outcome is known without running them.
         self.ended: list[Job] = []
         #: Some of them are subject to limits.
@@ -159,6 +162,13 @@ class Admit:
         job.loads = plan.reading.of(self._loaders[job.envelope.codec], version, by)
         return ""
 
+    def give(self, job: Job, value: Any) -> None:
+        """Have its arguments begin with a value that its message does not carry."""
+        extra, packed = job.envelope.extra, job.envelope.extra.get(wire.ENCODING)
+        loads = Before(self._loaders[job.envelope.codec], value)
+        by = None if packed is None else method(packed)
+        job.loads = job.plan.reading.of(loads, extra.get(wire.SCHEMA, FIRST), by)
+
     def _particular(self, admission: Admission, job: Job, now: float) -> bool:
         """Apply the optional fields, whose types `decode` has checked; False when the job does not run now."""
         extra = job.envelope.extra
@@ -167,6 +177,8 @@ class Admit:
         if wire.RESULT in extra:
             job.store = self._store and extra[wire.RESULT] == RESULT_KEPT
         job.ttl = extra.get(wire.RESULT_TTL, job.ttl)
+        if wire.FLOW in extra:
+            self._of_workflow(job)
         if wire.ACK_EARLY in extra:
             job.early = extra[wire.ACK_EARLY]
         if not BOUNDS.isdisjoint(extra):
@@ -180,9 +192,17 @@ class Admit:
         elif strange:
             job.outcome = self._unknown(job.envelope, strange, now)
         else:
+            if job.flow:
+                admission.flows.append(job)
             return wire.FENCE not in extra  # it goes on from one that was delivered before: a suspect as that one
         admission.ended.append(job)
         return False
+
+    def _of_workflow(self, job: Job) -> None:
+        """Its record decides what comes after it, so it is kept, for as long as a workflow may last."""
+        job.flow, job.store = True, self._store
+        kept = self._defaults.workflow_expires
+        job.ttl = max(job.ttl, kept) if job.ttl and kept else 0.0
 
     # -- what does not become a task -----------------------------------------------------------------------
 
@@ -258,6 +278,8 @@ class Admit:
         """A task, a codec or a promise of the envelope that nobody here knows."""
         job = self._blank(delivery, envelope, held_until)
         job.store, job.ttl = self._store, self._stray.ttl
+        if wire.FLOW in envelope.extra:
+            self._of_workflow(job)
         admission.ended.append(job)
         if plan is not None and not readable:
             reason = f"codec {envelope.codec!r} is not accepted here: add it to accept= if you trust who sends it"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kernel import envelope as wire
 from kernel.envelope import Dead, Envelope, dead_queue, encode, encode_dead
-from kernel.outcome import FINAL, Again, Drop, Entry, Failed, Ok, Outcome, encode_entry
+from kernel.outcome import FINAL, MOST, Again, Drop, Entry, Failed, Ok, Outcome, Replaced, encode_entry
 from kernel.ports import Outgoing, Record
 from kernel.sealing.transport import original
 from kernel.worker.job import Job
@@ -24,9 +24,13 @@ def entry_of(job: Job, outcome: Outcome, now: float) -> Entry | None:
     attempt, node = envelope.attempt, job.node
     match outcome:
         case Ok(value):
-            return Entry("SUCCESS", job.plan.codec, value, None, now, attempt, None, "", node)
+            return Entry(
+                "SUCCESS", job.plan.codec, value, None, now, attempt, None, "", node, children=job.children or []
+            )
         case Failed(error, dead, reason):
-            return Entry("FAILURE", "", b"", error, now, attempt, dead, reason, node)
+            return Entry("FAILURE", "", b"", error, now, attempt, dead, reason, node, children=job.children or [])
+        case Replaced():
+            return Entry("REPLACED", "", b"", None, now, attempt, None, "", node, children=job.children or [])
         case Again(at, error, hopping):
             return None if hopping else Entry("RETRY", "", b"", error, now, attempt, None, "", node, at)
         case Drop(reason, state) if state is not None:
@@ -35,8 +39,10 @@ def entry_of(job: Job, outcome: Outcome, now: float) -> Entry | None:
 
 
 def record_of(job: Job, entry: Entry) -> Record:
-    """What is written of an entry: under the rank of this delivery."""
-    return Record(job.envelope.id, encode_entry(entry, job.plan.pack), entry.state in FINAL, job.rank)
+    """What is written of an entry: under the rank of this delivery, or, where it says by what the task was replaced,
+    under one that stands against all but the result of that."""
+    rank = (job.envelope.generation, MOST, MOST) if entry.state == "REPLACED" else job.rank
+    return Record(job.envelope.id, encode_entry(entry, job.plan.pack), entry.state in FINAL, rank)
 
 
 def sends_of(job: Job, entry: Entry, now: float) -> list[Outgoing]:

@@ -209,7 +209,7 @@ class Housekeeper:
         backoff = Backoff()
         while True:
             try:
-                self._outlet.write_now(job, entry)
+                self._outlet.marks.write_now(job, entry)
                 return
             except PortError as error:
                 if self._clock.monotonic() >= deadline:

@@ -16,7 +16,7 @@ from kernel.policy import prefetch
 from kernel.ports import Delivery, Pool, Transport, Wakes
 from kernel.settings import Worker as Settings
 from kernel.steady import Outage
-from kernel.worker.admit import Admit
+from kernel.worker.admit import Admission, Admit
 from kernel.worker.gate import Gate
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
@@ -67,8 +67,10 @@ class Intake:
         self._hooks = hooks
         self._clock = clock
         self._sift = sift
+        self._flows = outlet.flows
         self._turns = Turns(settings.queues, settings.strict)
         self._outage = Outage(hand.service)
+        self._store_outage = Outage(outlet.store)
         self._suspects: deque[Job] = deque()
         #: Plans of tasks whose starts are recorded because they were delivered before, by name.
         self._tracked: dict[str, Plan] = {}
@@ -154,6 +156,8 @@ class Intake:
             for hook in self._hooks.received:
                 hook(told)
         inline = self._pool.features.inline
+        if admission.flows:
+            ready, suspects = self._look(admission)
         if suspects:
             free = self._sift(suspects)
             ended += [job for job in suspects if job.outcome is not None]
@@ -181,6 +185,23 @@ class Intake:
         passed = self._gate.sift(jobs)
         ended += [job for job in jobs if job.outcome is not None]
         return passed
+
+    def _look(self, admission: Admission) -> tuple[list[Job], list[Job]]:
+        """What is left to run, and of suspects, when the store was asked about the tasks of workflows. While it does
+        not answer they are given back: their records would have to be written there anyway."""
+        flows = admission.flows
+        assert self._flows is not None
+        try:
+            self._flows.look(flows)
+            self._store_outage.worked()
+            admission.ended += [job for job in flows if job.outcome is not None]
+            out = {job for job in flows if job.outcome is not None}
+        except Unavailable as error:
+            self.give_back(flows)
+            self._hand.pause(self._store_outage.failed(error))
+            out = set(flows)
+        ready = [job for job in admission.ready if job not in out]
+        return ready, [job for job in admission.suspects if job not in out]
 
     def _submit(self, jobs: list[Job]) -> None:
         first = jobs[0]
@@ -222,7 +243,7 @@ class Intake:
 
     def mark_started(self, job: Job) -> bool:
         """Record that a job starts; False when it must not. On the thread that runs it."""
-        if not self._outlet.mark_started(job):
+        if not self._outlet.marks.mark_started(job):
             return False
         if job.redelivered and self._transport.features.release_counts:
             self._starts.begin(job)
@@ -260,7 +281,7 @@ class Intake:
         """Record the start of a suspect; False when its outcome is known already or it was started too often."""
         if job.hard_limit:
             job.store = self._outlet.keeps  # its overrun was recorded, also of a task that ignores its results
-        if job.store and not self._outlet.mark_started(job):
+        if job.store and not self._outlet.marks.mark_started(job):
             return False
         allowed = int(job.envelope.extra.get(wire.MAX_DELIVERIES, job.plan.max_deliveries))
         starts = self._starts.record(job)

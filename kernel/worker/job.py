@@ -38,6 +38,10 @@ class Job(msgspec.Struct, eq=False):
     #: Keep the result, for so many seconds.
     store: bool = False
     ttl: float = 0.0
+    #: It belongs to a workflow, or wants to become one: what comes after it is looked for.
+    flow: bool = False
+    #: Ids of what it has sent while it runs.
+    children: list[str] | None = None
     #: Acknowledge just before the start.
     early: bool = False
     #: Seconds; 0.0 none.

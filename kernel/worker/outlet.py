@@ -15,12 +15,14 @@ from kernel.clock import Clock
 from kernel.envelope import Dead, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock
-from kernel.outcome import FINAL, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe
+from kernel.outcome import DECIDED, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe
 from kernel.ports import Commits, Extends, Outgoing, ResultStore, Transport
 from kernel.steady import Outage, Service
 from kernel.worker.effects import bare_letter, entry_of, hop, record_of, sends_of
+from kernel.worker.flows import Flows
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
+from kernel.worker.marks import Marks
 from kernel.worker.plan import WEIGHT
 
 log = logging.getLogger("kernel.worker")
@@ -43,8 +45,10 @@ class Outlet:
         settled: Callable[[Sequence[Job]], None],
         inline: bool,
         buried: Callable[[Dead, str], None] | None = None,
+        flows: Flows | None = None,
     ) -> None:
-        """`settled` is told of every batch that is through, `buried` of every dead letter that was sent.
+        """`settled` is told of every batch that is through, `buried` of every dead letter that was sent; `flows` says
+        what comes after the tasks of workflows.
 
         `inline`: whoever runs the jobs calls `flush`; else `start` is called, and a thread does it.
         """
@@ -55,6 +59,9 @@ class Outlet:
         self._settled = settled
         self._buried = buried
         self.leaving: Callable[[Sequence[Job]], None] = lambda jobs: None  # told of what is about to be settled
+        #: What is known of workflows.
+        self.flows = flows
+        self.marks = Marks(transport, results, hand, clock)
         self._ended: deque[Job] = deque()
         self.lock = allocate_lock()  # held while a batch is settled; also by who changes a job that may end meanwhile
         self._most = min(transport.features.max_batch, results.features.max_batch if results is not None else 1 << 30)
@@ -139,8 +146,14 @@ class Outlet:
 
     def _settle(self, batch: list[Job]) -> None:
         now = self._clock.now()
-        entries = self._record(self._surely_held(batch, self._clock.monotonic()), now)
+        live = self._surely_held(batch, self._clock.monotonic())
+        flows = self.flows if [job for job in live if job.flow] else None
+        if flows is not None:
+            live = self._kept(live, flows.replace(live))
+        entries = self._record(live, now)
         sends: Sends = {}
+        if flows is not None:
+            entries, sends = self._flowing(entries, flows)
         acks: list[Job] = []
         releases: list[Job] = []
         for job, entry in entries:
@@ -154,7 +167,7 @@ class Outlet:
             elif entry is not None and entry.state != "SUCCESS":
                 caused = sends_of(job, entry, now)
                 if caused:
-                    sends[job] = caused
+                    sends[job] = [*sends.get(job, ()), *caused]
             elif type(outcome) is Again and outcome.hop:
                 sends[job] = [hop(job, outcome)]
         self.leaving(acks)
@@ -169,6 +182,20 @@ class Outlet:
             self._hand.release(releases)
         self._measure(done)
         self._settled(done)
+
+    def _kept(self, jobs: list[Job], held: set[Job]) -> list[Job]:
+        """Hold back those that wait for the store; the others."""
+        if held:
+            self._hold(list(held), self._store_outage.backoff.wait_for())
+        return [job for job in jobs if job not in held]
+
+    def _flowing(
+        self, entries: list[tuple[Job, Entry | None]], flows: Flows
+    ) -> tuple[list[tuple[Job, Entry | None]], Sends]:
+        """What the tasks of workflows bring about, without those that wait for the store."""
+        sends, held = flows.caused(entries)
+        left = set(self._kept([job for job, _ in entries], held))
+        return [(job, entry) for job, entry in entries if job in left], sends
 
     def _surely_held(self, batch: list[Job], monotonic: float) -> list[Job]:
         """Extend the leases that could run out before the settlement; the jobs of which none is known to be lost."""
@@ -250,7 +277,7 @@ class Outlet:
         except CodecError as error:
             log.error("the record of task %s cannot be read: %s", job.envelope.id, error)
             return entry
-        if stands.state not in FINAL:
+        if stands.state not in DECIDED:
             job.lost = True
             job.outcome = Drop("a later execution has taken over")
             return None
@@ -337,47 +364,6 @@ class Outlet:
         """Keep jobs until a port is back; their leases are renewed meanwhile."""
         self._held += jobs
         self._held_until = self._clock.monotonic() + wait
-
-    # -- before the end ------------------------------------------------------------------------------------
-
-    def ack_early(self, job: Job) -> bool:
-        """Acknowledge a job just before it starts; False when its lease was lost and it must not run."""
-        while True:
-            try:
-                lost = self._transport.ack([job.delivery])
-                self._transport_outage.worked()
-                break
-            except Unavailable as error:
-                wait = self._transport_outage.failed(error)
-                if self._clock.monotonic() + wait > job.held_until:
-                    return False  # never run what may be delivered to somebody else
-                self._hand.pause(wait)
-        job.acked = True
-        return not lost
-
-    def write_now(self, job: Job, entry: Entry) -> Entry | None:
-        """Put one record at once; the record that stands against it, None when it was written or none is kept.
-
-        Raises `PortError` when the store does not answer.
-        """
-        if self._results is None or not job.store:
-            return None
-        value = self._results.put([record_of(job, entry)], job.ttl)[0]
-        return None if value is None else decode_entry(value)
-
-    def mark_started(self, job: Job) -> bool:
-        """Record STARTED; False when a record stands that says that this execution must not be."""
-        entry = Entry("STARTED", at=self._clock.now(), attempt=job.envelope.attempt, node=job.node)
-        try:
-            stands = self.write_now(job, entry)
-        except (PortError, CodecError) as error:
-            log.warning("STARTED of task %s was not recorded: %s", job.envelope.id, error)
-            return True
-        if stands is None:
-            return True
-        job.standing = stands if stands.state in FINAL else None
-        job.outcome = Drop("its outcome is known already" if job.standing else "a later execution has taken over")
-        return False
 
     def _measure(self, done: list[Job]) -> None:
         """Learn how long each task takes, and tasks on the whole, for the prefetch."""

@@ -45,3 +45,18 @@ class Reading:
                     args, kwargs = self._models.validated(args, kwargs)
                 return [args, kwargs]
         raise DecodeError("the body is not [args, kwargs]")
+
+
+class Before:
+    """Decodes a body and puts a value before its arguments."""
+
+    __slots__ = ("_loads", "_value")
+
+    def __init__(self, loads: Callable[[bytes], Any], value: Any) -> None:
+        self._loads = loads
+        self._value = value
+
+    def __call__(self, body: bytes) -> Any:
+        """As `Serializer.loads`, of a body."""
+        args, kwargs = self._loads(body)
+        return [[self._value, *args], kwargs]

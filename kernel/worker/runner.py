@@ -18,11 +18,12 @@ from kernel.errors import (
     Ignore,
     MaxRetriesExceeded,
     Reject,
+    Replace,
     Retry,
     Snooze,
     WorkerLost,
 )
-from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, describe, printable
+from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, Replaced, describe, printable
 from kernel.policy import RetryPolicy
 from kernel.pools.steer import Steered
 from kernel.worker.job import Job
@@ -172,7 +173,12 @@ class Runner:
         if isinstance(error, Reject):
             return self._rejected(job, error)
         if isinstance(error, Ignore):
-            return Drop("ignored by the task")
+            return (
+                Failed(describe(error), None, "ignored by the task", True) if job.flow else Drop("ignored by the task")
+            )
+        if isinstance(error, Replace):
+            job.flow = True
+            return Replaced(error.flow)
         if isinstance(error, HardTimeLimitExceeded):
             return self.overrun(job)
         if job.plan.retry.automatic(error):

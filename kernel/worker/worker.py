@@ -11,12 +11,15 @@ from typing import Any
 
 from kernel import discovery
 from kernel.app import Kernel, set_current_app
+from kernel.builtin import builtin
+from kernel.driver import Driver
 from kernel.envelope import dead_queue
 from kernel.errors import ConfigError, Unavailable
 from kernel.native import Signal
 from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
+from kernel.worker.flows import Flows
 from kernel.worker.gate import Gate
 from kernel.worker.hand import Hand
 from kernel.worker.handing import Handover
@@ -83,14 +86,14 @@ class Worker:
         lease = transport.features.lease
         self.hand = Hand(transport, clock, FOREVER if lease is None else lease, self._pause)
         inline = self.pool.features.inline
-        undertaker = app.hooks.undertaker()
-        self.outlet = Outlet(transport, self.ports.results, self.hand, clock, self._settled, inline, undertaker)
+        self.outlet = self._outlet(inline)
         done = self._done_inline if inline else self.outlet.put
         self.runner = Runner(
-            clock, done, self.hand.still_held, self.outlet.ack_early, self._mark_started, app.hooks.retry_at
+            clock, done, self.hand.still_held, self.outlet.marks.ack_early, self._mark_started, app.hooks.retry_at
         )
         self.gate = self._gate()
         self.admit = self._admit()
+        self.flows.give = self.admit.give
         self.handover = Handover(transport, self.ports.coordination, self.hand, self.outlet, clock)
         self.intake = Intake(
             transport, self.pool, self.admit, self.outlet, self.hand, self._starts(), settings, app.hooks, clock,
@@ -115,7 +118,7 @@ class Worker:
 
     def _admit(self) -> Admit:
         return Admit(
-            lambda: self.app.tasks,
+            lambda: {**builtin, **self.app.tasks},
             self.app.config.tasks,
             self.settings.unknown_for,
             self._clock,
@@ -124,6 +127,13 @@ class Worker:
             store=self.ports.results is not None,
             limits=self.gate.stands,
         )
+
+    def _outlet(self, inline: bool) -> Outlet:
+        app, ports, clock = self.app, self.ports, self._clock
+        driver = Driver(ports.results, ports.coordination, app.config.tasks.workflow_expires, clock.now)
+        self.flows = flows = Flows(driver, ports.results, app.results.load, app.flows.replacing, clock)
+        undertaker = app.hooks.undertaker()
+        return Outlet(self.transport, ports.results, self.hand, clock, self._settled, inline, undertaker, flows)
 
     def _complete(self, plan: Plan) -> None:
         plan.bind(self.app.hooks.wrapped)

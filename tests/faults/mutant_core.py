@@ -15,6 +15,7 @@ from kernel.errors import PartialSend, PortError
 from kernel.worker.admit import Admit
 from kernel.worker.hand import Hand
 from kernel.worker.intake import Intake
+from kernel.worker.marks import Marks
 from kernel.worker.outlet import Outlet
 from kernel.worker.starts import Starts
 
@@ -164,7 +165,7 @@ def standing_record_ignored() -> None:
 
         return mark_started
 
-    _replace(Outlet, "mark_started", make)
+    _replace(Marks, "mark_started", make)
 
 
 def standing_failure_without_its_letter() -> None:
@@ -178,12 +179,12 @@ def standing_failure_without_its_letter() -> None:
 
         return mark_started
 
-    _replace(Outlet, "mark_started", make)
+    _replace(Marks, "mark_started", make)
 
 
 def start_not_recorded() -> None:
     """The start of a message that was delivered again is recorded nowhere, so it fences nobody."""
-    Outlet.mark_started = lambda self, job: True  # type: ignore[method-assign]
+    Marks.mark_started = lambda self, job: True  # type: ignore[method-assign]
 
 
 def delivery_limit_not_counted() -> None:

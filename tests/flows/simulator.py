@@ -29,8 +29,9 @@ from kernel.canvas.effects import (
     Value,
 )
 from kernel.canvas.evaluate import Fault, Replaced
-from kernel.canvas.flow import COLLECT, DEADLINE, MAP, STARMAP, Flow, Signature
+from kernel.canvas.flow import Flow, Signature
 from kernel.canvas.frames import Parcel, Rare, member_id
+from kernel.canvas.names import COLLECT, DEADLINE, MAP, STARMAP
 from kernel.outcome import Error
 
 MOST = 2**31 - 1

@@ -12,8 +12,8 @@ from flows.test_equivalence import EXAMPLES, missing
 
 from kernel.canvas import Flow, chain, chord, group, lower, signature
 from kernel.canvas.advance import LATE, LOST
-from kernel.canvas.effects import FlowLost
 from kernel.canvas.frames import member_id
+from kernel.errors import FlowLost
 
 OK, BAD, SICK, HEARD = (signature(name) for name in ("ok:a", "bad:a", "sick:a", "ok:heard"))
 

@@ -59,6 +59,7 @@ TO_ENVELOPE: list[tuple[str, Any, int, Any]] = [
     ("priority", 7, wire.PRIORITY, 7),
     ("headers", {"trace": "t"}, wire.HEADERS, {"trace": "t"}),
     ("shadow", "another name", wire.SHADOW, "another name"),
+    ("stamps", {"customer": "x"}, wire.STAMPS, {"customer": "x"}),
     ("ignore_result", True, wire.RESULT, 0),
     ("ignore_result", False, wire.RESULT, 1),
     ("result_expires", 60, wire.RESULT_TTL, 60),
@@ -80,7 +81,7 @@ TO_ENVELOPE: list[tuple[str, Any, int, Any]] = [
     ("unique", Unique("u", 60.0, "postpone"), wire.LIMITS, [["unique:add:u", 1, 60.0, 0]]),
 ]
 #: Options that do not go into an optional field.
-ELSEWHERE = {"task_id", "queue", "serializer", "debounce", "compression"}
+ELSEWHERE = {"task_id", "queue", "serializer", "debounce", "compression", "link", "link_error"}
 
 
 @pytest.mark.parametrize(("option", "value", "field", "expected"), TO_ENVELOPE)

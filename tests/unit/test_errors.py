@@ -20,6 +20,7 @@ from kernel.errors import (
     PortError,
     Reject,
     Rejected,
+    Replace,
     ResultError,
     ResultTimeout,
     Retry,
@@ -31,7 +32,7 @@ from kernel.errors import (
 )
 
 CLASSES = [one for _, one in inspect.getmembers(errors, inspect.isclass) if one.__module__ == errors.__name__]
-SIGNALS = {Retry, Snooze, Reject, Ignore}
+SIGNALS = {Retry, Snooze, Reject, Ignore, Replace}
 BRANCHES = (ConfigError, PortError, CodecError, ResultError, TaskError)
 
 

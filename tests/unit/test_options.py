@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel import Kernel, Task, shared_task
+from kernel.canvas import Signature
 from kernel.errors import ConfigError
 from kernel.limits import Concurrency, Debounce, Rate, Unique, Window
 from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
@@ -47,6 +48,9 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "unique": ([None, Unique()], [True, "k", Concurrency("k", 1)]),
     "debounce": ([None, 2, 0.5, Debounce(1.0)], [0, -1, inf, True, "1"]),
     "headers": ([{}, {"a": object()}], [None, [("a", 1)], {1: "a"}, {"": 1}, "a"]),
+    "stamps": ([{}, {"a": 1}], [None, [("a", 1)], {1: "a"}, "a"]),
+    "link": ([Signature("a"), [], [Signature("a"), Signature("b")]], [None, "a", ["a"], {"task": "a"}]),
+    "link_error": ([Signature("a"), (Signature("a"),)], [None, "a", ["a"]]),
 }
 KINDS: list[tuple[type, str]] = [(TaskOptions, "task"), (CallOptions, "call")]
 

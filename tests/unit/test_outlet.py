@@ -486,7 +486,7 @@ def test_a_lease_that_ran_out_while_its_job_was_held_is_extended_too() -> None:
 def test_what_was_acked_early_is_not_acked_again() -> None:
     bench = Bench()
     early = bench.job("a")
-    assert bench.outlet.ack_early(early)
+    assert bench.outlet.marks.ack_early(early)
     early.outcome = retry()
     assert bench.flush(early, bench.job("b", OK)) == [("put", ["a", "b"]), ("send", ["a"]), ("ack", ["b"])]
 
@@ -500,14 +500,14 @@ def test_what_was_acked_early_never_takes_part_in_a_commit() -> None:
 def test_an_early_ack_waits_for_a_transport_that_is_away() -> None:
     bench = Bench()
     bench.wire.fail["ack"] = [Unavailable("away")] * 3
-    assert bench.outlet.ack_early(bench.job("a"))
+    assert bench.outlet.marks.ack_early(bench.job("a"))
     assert bench.methods() == ["ack"] * 4
 
 
 def test_an_early_ack_says_when_the_lease_was_lost() -> None:
     bench = Bench()
     bench.wire.gone = {"a"}
-    assert not bench.outlet.ack_early(bench.job("a"))
+    assert not bench.outlet.marks.ack_early(bench.job("a"))
 
 
 def test_a_task_whose_early_ack_failed_did_not_run_and_is_given_back() -> None:
@@ -515,7 +515,7 @@ def test_a_task_whose_early_ack_failed_did_not_run_and_is_given_back() -> None:
     bench = Bench()
     bench.wire.fail["ack"] = [Unavailable("away")] * 100
     outlet = bench.outlet
-    runner = Runner(bench.clock, outlet.put, bench.hand.still_held, outlet.ack_early, outlet.mark_started)
+    runner = Runner(bench.clock, outlet.put, bench.hand.still_held, outlet.marks.ack_early, outlet.marks.mark_started)
     job = bench.job("a", early=True)
     runner.run(job)
     bench.wire.fail.clear()
@@ -540,7 +540,7 @@ def test_a_start_is_recorded_with_its_fence() -> None:
     bench = Bench()
     job = bench.job("a")
     job.delivery.redelivered = 2
-    assert bench.outlet.mark_started(job)
+    assert bench.outlet.marks.mark_started(job)
     zombie = bench.job("a", OK)
     bench.flush(zombie)
     entry = bench.store.entry("a")
@@ -553,7 +553,7 @@ def test_a_record_that_stands_against_a_start(state: Any, final: bool) -> None:
     bench = Bench()
     bench.store.stands("a", Entry(state), (0, 0, 3), final)
     job = bench.job("a")
-    assert not bench.outlet.mark_started(job)
+    assert not bench.outlet.marks.mark_started(job)
     assert isinstance(job.outcome, Drop)
     assert (job.standing is not None) == final
     assert bench.flush(job) == [("ack", ["a"])]
@@ -562,7 +562,7 @@ def test_a_record_that_stands_against_a_start(state: Any, final: bool) -> None:
 def test_a_start_that_cannot_be_recorded_does_not_stop_the_task() -> None:
     bench = Bench()
     bench.store.fail = [Unavailable("away")]
-    assert bench.outlet.mark_started(bench.job("a"))
+    assert bench.outlet.marks.mark_started(bench.job("a"))
 
 
 # -- its own thread, its end, its measurements -------------------------------------------------------------

@@ -1,0 +1,188 @@
+"""The workflows that the tasks of this worker belong to.
+
+`look` says, before a task runs, whether it is decided already, and gives it what comes before it; `replace` and
+`caused` say after it what it brings about. Each for the jobs of a batch, with one call of a port for all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from kernel import envelope as wire
+from kernel.canvas.advance import advance
+from kernel.canvas.effects import Send, Settled, Value
+from kernel.canvas.flow import Flow
+from kernel.canvas.frames import member_id
+from kernel.canvas.messages import ONE, place_of
+from kernel.clock import Clock
+from kernel.driver import Driver
+from kernel.errors import DecodeError, FlowLost, Unavailable
+from kernel.flows import outgoing_of
+from kernel.outcome import DECIDED, Drop, Entry, Failed, Replaced, decode_entry, describe, encode_entry
+from kernel.ports import Outgoing, Record, ResultStore
+from kernel.worker.job import Job
+
+log = logging.getLogger("kernel.worker")
+
+
+class Flows:
+    """What the outlet and the intake ask about workflows."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        results: ResultStore | None,
+        load: Callable[[Entry], Any],
+        replacing: Callable[[Flow, str, int], Generator[Any, Any, None]],
+        clock: Clock,
+    ) -> None:
+        """`load` decodes a result, `replacing` says what is to be recorded for a task that is replaced."""
+        self._driver = driver
+        self._results = results
+        self._load = load
+        self._replacing = replacing
+        self._clock = clock
+        #: Puts a value before the arguments of a job; the worker wires it.
+        self.give: Callable[[Job, Any], None] = _nowhere
+
+    # -- before it runs ------------------------------------------------------------------------------------
+
+    def look(self, jobs: Sequence[Job]) -> None:
+        """Give an outcome to those that must not run, and arguments to the others.
+
+        A message of a workflow may be there twice without having been delivered twice, because every member that sees
+        its join full sends the body. `Unavailable` when the store does not answer: nothing is decided then.
+        """
+        if self._results is None:
+            return  # what it needs it will miss, and say so
+        wanted = {job: _wanted(job) for job in jobs}
+        fresh = [job for job in jobs if not job.envelope.generation]
+        keys = [job.envelope.id for job in fresh] + [key for job in jobs for key in wanted[job]]
+        values = iter(self._read(keys))
+        standing: list[tuple[Job, bytes | None]] = [(job, next(values)) for job in fresh]
+        # The record of an earlier generation decides nothing. Which one it is of, the store alone knows.
+        standing += self._claimed([job for job in jobs if job.envelope.generation])
+        given = {job: [next(values) for _ in wanted[job]] for job in jobs}
+        for job, value in standing:
+            entry = _readable(value)
+            if entry is not None and entry.state in DECIDED:
+                job.standing, job.outcome = entry, Drop("its outcome is known already")
+            elif wire.INPUTS in job.envelope.extra:
+                self._give(job, given[job])
+
+    def _read(self, keys: list[str]) -> list[bytes | None]:
+        assert self._results is not None
+        most = self._results.features.max_batch
+        return [value for at in range(0, len(keys), most) for value in self._results.get(keys[at : at + most])]
+
+    def _claimed(self, jobs: list[Job]) -> list[tuple[Job, bytes | None]]:
+        if not jobs:
+            return []
+        assert self._results is not None
+        now = self._clock.now()
+        records = []
+        for job in jobs:
+            started = Entry("STARTED", at=now, attempt=job.envelope.attempt, node=job.node)
+            records.append(Record(job.envelope.id, encode_entry(started), False, job.rank))
+        return list(zip(jobs, self._results.put(records, max(job.ttl for job in jobs)), strict=True))
+
+    def _give(self, job: Job, values: list[bytes | None]) -> None:
+        """Put the values that it takes before its arguments."""
+        told = job.envelope.extra[wire.INPUTS]
+        try:
+            value: Any = told if type(told) is dict else [self._loaded(each) for each in values]
+        except Exception as error:  # of a codec
+            job.outcome = Failed(describe(error), None, "what it is to be given cannot be read")
+            return
+        self.give(job, value[0] if type(told) is list and told[1] == ONE else value)
+
+    def _loaded(self, value: bytes | None) -> Any:
+        entry = None if value is None else decode_entry(value)
+        if entry is None or entry.state != "SUCCESS":
+            raise FlowLost("a result that this task was to be given has expired, or was forgotten")
+        return self._load(entry)
+
+    # -- after it ------------------------------------------------------------------------------------------
+
+    def replace(self, jobs: Sequence[Job]) -> set[Job]:
+        """Record by what tasks are replaced; those that wait for the store. One that cannot be replaced has failed."""
+        asking = [job for job in jobs if type(job.outcome) is Replaced and job.standing is None]
+        works = []
+        for job in asking:
+            job.store = self._results is not None
+            outcome = job.outcome
+            assert type(outcome) is Replaced
+            works.append(self._replacing(outcome.flow, job.envelope.id, job.envelope.generation))
+        held: set[Job] = set()
+        for index, error in self._driver.drive(works, _nothing).errors.items():
+            if isinstance(error, Unavailable):
+                held.add(asking[index])
+            else:
+                asking[index].outcome = Failed(describe(error), None, "it cannot be replaced by what it asked for")
+        return held
+
+    def caused(self, entries: Sequence[tuple[Job, Entry | None]]) -> tuple[dict[Job, list[Outgoing]], set[Job]]:
+        """What the records that stand bring about: messages to be sent, and the jobs that wait for a port."""
+        settled = [(job, entry) for job, entry in entries if job.flow and entry is not None and entry.state in DECIDED]
+        sends: dict[Job, list[Outgoing]] = {}
+        held: set[Job] = set()
+        now = self._clock.now()
+
+        def post(index: int, messages: list[Send]) -> None:
+            sends.setdefault(settled[index][0], []).extend([outgoing_of(send, now) for send in messages])
+
+        ended = self._driver.drive([advance(_settled(job, entry)) for job, entry in settled], post)
+        for index, error in ended.errors.items():
+            job = settled[index][0]
+            if isinstance(error, Unavailable):
+                held.add(job)
+                sends.pop(job, None)
+            else:
+                log.error("the workflow of task %s[%s] stops here: %s", job.envelope.task, job.envelope.id, error)
+        return sends, held
+
+
+def _wanted(job: Job) -> list[str]:
+    """The keys of the results that a job is to be given."""
+    told = job.envelope.extra.get(wire.INPUTS)
+    if type(told) is not list:
+        return []
+    id, size = told
+    return [id] if size == ONE else [member_id(id, index) for index in range(size)]
+
+
+def _readable(value: bytes | None) -> Entry | None:
+    if value is None:
+        return None
+    try:
+        return decode_entry(value)
+    except DecodeError as error:
+        log.error("a record in the result store cannot be read, and is taken for none: %s", error)
+        return None
+
+
+def _settled(job: Job, entry: Entry) -> Settled:
+    envelope = job.envelope
+    extra = envelope.extra
+    return Settled(
+        envelope.id,
+        envelope.task,
+        envelope.generation,
+        extra.get(wire.ROOT, envelope.id),
+        place_of(extra),
+        extra.get(wire.FLOW, b""),
+        entry.state,
+        Value(entry.body, entry.codec) if entry.state == "SUCCESS" else None,
+        entry.error,
+        entry.cause,
+    )
+
+
+def _nowhere(job: Job, value: Any) -> None:
+    raise AssertionError("nobody can put a value before the arguments of a job")
+
+
+def _nothing(index: int, sends: list[Send]) -> None:
+    raise AssertionError("what is recorded for a replacement sends nothing")
