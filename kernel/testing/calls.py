@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 
-from kernel import discovery
+from kernel import compression, discovery
 from kernel import envelope as wire
 from kernel.envelope import Envelope
 from kernel.errors import CodecError, ConfigError
 
 #: Times are floats of today's seconds: they have seven digits behind the point.
 PRECISION = 1e-4
+#: Most bytes of arguments.
+MOST = 1 << 30
 #: Calls that are shown one by one when none is the one that is looked for.
 SHOWN = 10
 
@@ -48,7 +50,10 @@ def enqueued(envelope: Envelope, queue: str) -> Enqueued:
     eta, expires_at = extra.get(wire.ETA), extra.get(wire.EXPIRES_AT)
     args: tuple[Any, ...]
     try:
-        given, kwargs = discovery.serializer(envelope.codec).loads(envelope.body)
+        body = envelope.body
+        if wire.ENCODING in extra:
+            body = compression.method(extra[wire.ENCODING]).unpack(body, MOST)
+        given, kwargs = discovery.serializer(envelope.codec).loads(body)
         args = tuple(given)
     except (CodecError, ConfigError, TypeError, ValueError) as error:
         args, kwargs = (error,), {}

@@ -24,6 +24,7 @@ from kernel import (
     shared_task,
 )
 from kernel.errors import TaskExpired
+from kernel.limits import Unique
 from kernel.ports import Delivery
 from kernel.testing import Sandbox, current, of
 
@@ -249,6 +250,18 @@ def test_what_waits_is_left_over(sandbox: Sandbox) -> None:
     assert [call.args for call in sandbox.leftovers()] == [(3, 4)]
 
 
+def test_arguments_are_shown_as_they_were_before_they_were_packed(sandbox: Sandbox) -> None:
+    @app.task(name="long", compression="zlib")
+    def long(text: str) -> str:
+        return text
+
+    text = "x" * 100_000
+    result = long.delay(text)
+    sandbox.assert_enqueued(long, args=(text,))
+    sandbox.run_until_idle()
+    assert result.get() == text
+
+
 def test_arguments_that_cannot_be_read_here_are_an_error_in_their_place(sandbox: Sandbox) -> None:
     add.delay(1, 2)
     ((_, (envelope, queue)),) = sandbox._sent.items()
@@ -390,6 +403,45 @@ def test_inline_what_goes_on_for_ever_is_an_error(inline: Sandbox) -> None:
     inline.limit = 20
     with pytest.raises(AssertionError, match="still not idle after 20 runs"):
         again.delay()
+
+
+# -- with limits ---
+
+
+def test_what_is_over_a_rate_has_its_turn_when_time_has_passed(sandbox: Sandbox) -> None:
+    @app.task(name="paced", rate_limit="1/m")
+    def paced(x: int) -> int:
+        return x
+
+    results = [paced.delay(x) for x in range(3)]
+    sandbox.run_until_idle()
+    assert [result.ready() for result in results] == [True, False, False]
+    sandbox.run_for(60)
+    assert [result.ready() for result in results] == [True, True, False]
+    sandbox.run_for(60)
+    assert [result.get() for result in results] == [0, 1, 2]
+
+
+def test_inline_what_is_over_a_rate_has_run_when_the_call_returns(inline: Sandbox) -> None:
+    @app.task(name="paced inline", rate_limit="1/m")
+    def paced(x: int) -> int:
+        return x
+
+    assert [paced.delay(x).get() for x in range(3)] == [0, 1, 2]
+
+
+def test_a_unique_call_is_there_once_until_it_is_done(sandbox: Sandbox) -> None:
+    @app.task(name="only", unique=Unique("{x}", on_conflict="existing"))
+    def only(x: int) -> int:
+        return x
+
+    first, second = only.delay(1), only.delay(1)
+    only.delay(2)
+    assert first == second
+    sandbox.assert_enqueued(only, args=(1,), times=1)
+    sandbox.run_until_idle()
+    assert first.get() == 1
+    assert only.delay(1) != first
 
 
 # -- threads -----------------------------------------------------------------------------------------------
