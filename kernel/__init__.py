@@ -1,6 +1,6 @@
 """kernel: a distributed task queue built as a ports-and-adapters toolkit."""
 
-from kernel.app import Kernel, current_app
+from kernel.app import Kernel
 from kernel.declaring import shared_task
 from kernel.envelope import Envelope
 from kernel.errors import (
@@ -18,15 +18,18 @@ from kernel.errors import (
 )
 from kernel.logs import get_task_logger
 from kernel.options import Call
+from kernel.own import current_app
 from kernel.repeats import arun_once_within, once, run_once, run_once_within
 from kernel.request import current_request
 from kernel.result import AsyncResult
+from kernel.routing import Broadcast, Queue
 from kernel.task import Task, current_task
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncResult",
+    "Broadcast",
     "Call",
     "ConfigError",
     "Envelope",
@@ -34,6 +37,7 @@ __all__ = [
     "Kernel",
     "KernelError",
     "MaxRetriesExceeded",
+    "Queue",
     "Reject",
     "ResultTimeout",
     "Retry",

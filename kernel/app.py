@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
-from weakref import WeakSet
 
-from kernel import discovery
+from kernel import discovery, forks
 from kernel.batcher import Batch, Batcher, open_batch
 from kernel.bugreport import bugreport
 from kernel.call import CallSheet
@@ -18,7 +16,6 @@ from kernel.connection import Connection, sender
 from kernel.current import application
 from kernel.dead import DeadLetters
 from kernel.declaring import Declares, DeclaresBound
-from kernel.errors import ConfigError
 from kernel.flows import Flows
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
@@ -40,18 +37,6 @@ from kernel.zones import zone
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", bound=Task[..., Any, Any])
-
-#: All applications of this process.
-_applications: WeakSet[Kernel] = WeakSet()
-
-
-def _after_fork() -> None:
-    for app in _applications:
-        app.forget_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Kernel:
@@ -79,7 +64,7 @@ class Kernel:
         self._registry = Registry(self, self.gen_task_name)
         self._connection = Connection(lambda: self.config, clock)
         self._forget()
-        _applications.add(self)
+        forks.watch(self)
         if not application:
             application.append(self)
 
@@ -264,7 +249,7 @@ class Kernel:
             own = opened.transport.features.max_payload if opened is not None else 0
             task = self._registry.find(name) or task
             sheet = CallSheet(
-                name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock, self.router
+                name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock, self.router, self.zone
             )
             if opened is not None:
                 self._sheets[name] = sheet
@@ -384,16 +369,3 @@ class Kernel:
     def as_completed(self, results: Iterable[AsyncResult[R]], timeout: float | None = None) -> Completed[R]:
         """Iterate over many results in the order in which they finish, with `for` or `async for`."""
         return Completed(results, self.results, timeout, self.clock.monotonic)
-
-
-def current_app() -> Kernel:
-    """The application of this process: a worker's own, else the first created; `ConfigError` when there is none."""
-    if not application:
-        raise ConfigError("there is no application in this process: create one with Kernel(...) first")
-    app: Kernel = application[0]
-    return app
-
-
-def set_current_app(app: Kernel) -> None:
-    """Make `app` what `current_app` returns in this process."""
-    application[:] = [app]

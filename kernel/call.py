@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, Protocol
 
 from kernel import envelope as wire
@@ -47,8 +47,8 @@ class CallSheet:
 
     __slots__ = (
         "_above", "_arity", "_bounds", "_clock", "_compression", "_dump", "_dumps", "_extra", "_function", "_ignored",
-        "_least", "_limit", "_most", "_priority", "_queue", "_serializer", "_shadow", "_special", "_unkept", "address",
-        "expires", "name", "united",
+        "_least", "_limit", "_most", "_priority", "_queue", "_serializer", "_shadow", "_special", "_unkept", "_zone",
+        "address", "expires", "name", "united",
     )  # fmt: skip
 
     def __init__(
@@ -60,8 +60,10 @@ class CallSheet:
         limit: int,
         clock: Clock,
         router: Router = ANYWHERE,
+        zone: tzinfo | None = None,
     ) -> None:
-        """`task` is None for a task that is only known by name here. `limit`: largest payload in bytes.
+        """`task` is None for a task that is only known by name here. `limit`: largest payload in bytes. `zone` is
+        that of datetimes without one.
 
         ConfigError for a task whose queue is not declared, where only declared ones may be used.
         """
@@ -70,6 +72,7 @@ class CallSheet:
         self._clock = clock
         self._serializer = serializer
         self._limit = limit
+        self._zone = zone
         self.address = Address(name, options, defaults, router)
         usual = self.address.usual
         self._queue = usual.queue
@@ -289,10 +292,10 @@ class CallSheet:
         if "countdown" in options:
             extra[wire.ETA] = now + options["countdown"]
         elif "eta" in options:
-            extra[wire.ETA] = wall_clock(options["eta"])
+            extra[wire.ETA] = wall_clock(options["eta"], self._zone)
         expires = options.get("expires")
         if expires is not None:
-            extra[wire.EXPIRES_AT] = wall_clock(expires) if isinstance(expires, datetime) else now + expires
+            extra[wire.EXPIRES_AT] = wall_clock(expires, self._zone) if isinstance(expires, datetime) else now + expires
 
     def _call_extra(self, extra: dict[int, Any], options: CallOptions) -> None:
         """Write the other options of one call there."""

@@ -1,6 +1,6 @@
 """What runs here and now: the application of this process, and the job of the running task.
 
-`current_app()` (`kernel.app`), `current_task()` (`kernel.task`) and `current_request()` (`kernel.request`) read it.
+`current_app()` (`kernel.own`), `current_task()` (`kernel.task`) and `current_request()` (`kernel.request`) read it.
 They are calls, not proxies: what they return is typed and is what it seems.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from math import inf
 from typing import Any, TypedDict, cast
 
@@ -248,11 +248,17 @@ class _RetryKwargs(TypedDict, total=False):
     countdown: float
 
 
-def wall_clock(moment: datetime | float) -> float:
-    """Seconds of a moment; `ConfigError` for a naive datetime, which names a different moment on every machine."""
+def wall_clock(moment: datetime | float, zone: tzinfo | None = None) -> float:
+    """Seconds of a moment. A naive datetime is one of the `zone`; `ConfigError` where there is none, because it names a
+    different moment on every machine. What comes twice in a year, when clocks go back, is the first of the two."""
     if isinstance(moment, datetime):
+        if moment.tzinfo is None and zone is not None:
+            moment = moment.replace(tzinfo=zone)
         if moment.tzinfo is None:
-            raise ConfigError(f"{moment!r} has no time zone: use datetime.now(timezone.utc) or another aware datetime")
+            raise ConfigError(
+                f"{moment!r} has no time zone: use datetime.now(timezone.utc) or another aware datetime, "
+                f"or set timezone"
+            )
         return moment.timestamp()
     return float(moment)
 

@@ -103,7 +103,7 @@ class Registry:
 
     def belonging(self, task: Task[..., Any, Any]) -> Task[..., Any, Any]:
         """The task; `ConfigError` where it is one of another application, whose options and queues are others."""
-        if task.app is not self._app:
+        if task.name not in shared and task.app is not self._app:
             raise ConfigError(
                 f"{task.name} is a task of {task.app!r}, not of {self._app!r}: send it there, or by its name"
             )

@@ -14,6 +14,7 @@ import msgspec
 from kernel import modules
 from kernel.config import Config
 from kernel.errors import ConfigError
+from kernel.familiar import FAMILIAR
 from kernel.hooks import Hooks
 from kernel.moments import Moment
 from kernel.routing import Router
@@ -80,7 +81,7 @@ class Source(msgspec.Struct, frozen=True):
             }
         if listed:
             return title, named
-        return title, {name: value for name, value in named.items() if _is_setting(title, name)}
+        return title, {name: value for name, value in named.items() if _is_setting(name)}
 
 
 def _title(place: object) -> str:
@@ -93,15 +94,12 @@ def _attributes(place: object) -> dict[str, Any]:
     return {name: getattr(place, name) for name in dir(place) if not name.startswith("_")}
 
 
-def _is_setting(title: str, name: str) -> bool:
-    """Whether an attribute of a module or object is a setting. Others have a right to be there, but not those that
-    somebody must have meant as one."""
+def _is_setting(name: str) -> bool:
+    """Whether an attribute of a module or object is a setting, or must have been meant as one and will be refused.
+    Others have a right to be there."""
     if name in DEFAULTS:
         return True
-    near = closest(name.lower(), TYPO)
-    if near:
-        raise ConfigError(f"{title}: unknown setting {name!r}; did you mean {near!r}?")
-    return False
+    return name.lower().removeprefix("celery_") in FAMILIAR or bool(closest(name.lower(), TYPO))
 
 
 class Setup:

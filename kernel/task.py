@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime
-from typing import (
-    Any,
-    Generic,
-    Literal,
-    NoReturn,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from datetime import datetime, tzinfo
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from kernel.arity import is_coroutine
 from kernel.call import CallSheet
@@ -72,6 +61,10 @@ class Application(Protocol):
 
     def sheet(self, name: str, task: Task[..., Any, Any] | None = None) -> CallSheet:
         """How calls of the task of this name become messages."""
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The zone in which a datetime without one is read; None: it is refused."""
 
     def within(self, transaction: object) -> AbstractContextManager[object]:
         """What is sent in this context becomes part of a transaction of a database."""
@@ -279,7 +272,7 @@ class Task(Generic[P, R, C]):
 
         Raises as `apply_async` does for what cannot be sent, and `ConfigError` for an `eta` without a time zone.
         """
-        at = None if eta is None else wall_clock(eta)
+        at = None if eta is None else wall_clock(eta, self.app.zone)
         request = self.request
         if request.called_directly and exc is not None:
             raise exc

@@ -8,6 +8,7 @@ from typing import Any
 
 from kernel.annotations import parse_annotations, plain_annotations
 from kernel.errors import ConfigError
+from kernel.familiar import FAMILIAR
 from kernel.masking import masked
 from kernel.options import TaskOptions, check_known
 from kernel.routing import parse_queues, parse_routes, plain_queues, plain_routes
@@ -56,13 +57,22 @@ def closest(key: str, likeness: float = 0.6) -> str:
     return next(iter(difflib.get_close_matches(key, DEFAULTS, 1, likeness)), "")
 
 
+def _hint(key: Any) -> str:
+    """What to write instead of a key that there is not."""
+    if not isinstance(key, str):
+        return "; settings have names"
+    old = key.lower().removeprefix("celery_")
+    if old in FAMILIAR:
+        return f"; Celery's {old} is {FAMILIAR[old]!r} here"
+    meant = closest(key.lower())
+    return f"; did you mean {meant!r}?" if meant else "; `kernel config` lists them all"
+
+
 def check(source: str, key: str, value: Any, text: bool = False) -> Any:
     """The value in the type of its key; with `text`, a string is read as one. `ConfigError` for what does not fit."""
     default = DEFAULTS.get(key)
     if default is None:
-        meant = closest(key)
-        hint = f"; did you mean {meant!r}?" if meant else "; `kernel config` lists them all"
-        raise ConfigError(f"{source}: unknown setting {key!r}{hint}")
+        raise ConfigError(f"{source}: unknown setting {key!r}{_hint(key)}")
     if key in _FORMS:
         return _formed(source, key, value, text)
     read = _read_text(value, type(default)) if text and isinstance(value, str) else value
@@ -91,9 +101,9 @@ def _task_options(options: Mapping[str, Any]) -> None:
 
 
 def _formed(source: str, key: str, value: Any, text: bool) -> Any:
-    if text and isinstance(value, str):
-        value = _read_form(value, type(DEFAULTS[key]))
     try:
+        if text and isinstance(value, str):
+            value = _read_form(value, type(DEFAULTS[key]))
         return _FORMS[key][0](value)
     except (ValueError, ConfigError) as error:
         raise ConfigError(f"{source}: {key}: {error}") from None

@@ -83,7 +83,7 @@ def call(
       kernel call shop.tasks.mail --kwargs '{"to": "me"}' --countdown 60
       kernel call shop.tasks.add --args '[1, 2]' --transport sqlite:///jobs.db
     """
-    with context.load() as app:
+    with context.load_all() as app:
         _note_unknown(app, name)
         if wait is not None and app.ports.results is None:
             raise ResultMissing("--wait needs a result store, and none is configured: nothing was sent")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from kernel.app import Kernel
-from kernel.loading import application, obvious
+from kernel.loading import application, load_tasks, obvious
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,6 +56,12 @@ class Context:
         app = application(path) if path else Kernel("cli")
         app.close()  # its module may have read the configuration, or sent something, without the command line
         app.command_line.update(self.command_line)
+        return app
+
+    def load_all(self) -> Kernel:
+        """The same, with the modules that it names beside its own, for who needs to know all its tasks."""
+        app = self.load()
+        load_tasks(app)
         return app
 
 

@@ -86,6 +86,12 @@ def _config() -> click.Command:
     return config
 
 
+def _report() -> click.Command:
+    from kernel.cli.report import report
+
+    return report
+
+
 def _demo() -> click.Command:
     from kernel.cli.demo import demo
 
@@ -103,6 +109,7 @@ COMMANDS = {
     "outbox": Lazy("Show what is in an outbox; print or make its tables.", _outbox),
     "adapters": Lazy("List what is installed: adapters, pools, serializers, plugins.", _adapters),
     "config": Lazy("Show every setting and where its value comes from.", _config),
+    "report": Lazy("Print versions, plugins and settings, for a report of a fault.", _report),
     "demo": Lazy("Hash a directory tree with two worker processes and check the result.", _demo),
 }
 

@@ -42,14 +42,15 @@ def inspector(app: Kernel) -> Inspects:
 
 
 def known_queues(app: Kernel) -> list[str]:
-    """Queues that hold or held work, sorted: those of the configuration and of the tasks, and of the transport where it
-    can list them.
+    """Queues that hold or held work, sorted: those of the configuration and of the tasks, those that are declared, and
+    those that the transport lists, where it can.
 
     Queues of dead letters are not among them, but the queue that each belongs to is.
     """
     transport = app.ports.transport
     names = {app.config.tasks.queue}
-    names.update(queue for task in app.tasks.values() if (queue := task.options.get("queue")))
+    names.update(app.sheet(name).address.usual.queue for name in app.tasks)
+    names.update(app.router.queues)
     if transport.features.lists and isinstance(transport, Lists):
         names.update(name.removesuffix(_DEAD) for name in transport.queues())
     return sorted(names)
@@ -73,7 +74,7 @@ def queues(ctx: click.Context, context: Context, names: Sequence[str], as_json: 
     """
     if ctx.invoked_subcommand is not None:
         return
-    with context.load() as app:
+    with context.load_all() as app:
         chosen = list(names) or known_queues(app)
         transport = inspector(app)
         sizes = transport.sizes(chosen)
@@ -105,7 +106,7 @@ def _row(size: QueueSize, dead: QueueSize, now: float) -> dict[str, Any]:
 @json_option
 def peek(context: Context, queue: str, limit: int, as_json: bool) -> None:
     """Show the next messages of QUEUE; nothing is taken."""
-    with context.load() as app:
+    with context.load_all() as app:
         transport = app.ports.transport
         if not transport.features.peek or not isinstance(transport, Peeks):
             raise Unsupported("this transport cannot show messages without taking them; use the tools of the broker")
@@ -140,7 +141,7 @@ def _call(row: dict[str, Any], width: int = 60) -> str | None:
 @json_option
 def purge(context: Context, queue: str, yes: bool, as_json: bool) -> None:
     """Drop all ready and delayed messages of QUEUE. What a worker has in hand stays."""
-    with context.load() as app:
+    with context.load_all() as app:
         transport = inspector(app)
         if not yes:
             size = transport.sizes([queue])[0]
@@ -168,7 +169,7 @@ def move(context: Context, source: str, target: str, limit: int | None, as_json:
     """
     if source == target:
         raise ConfigError(f"{source} and {target} are the same queue")
-    with context.load() as app:
+    with context.load_all() as app:
         moved, unopened = _move(app, source, target, limit)
     note_unopened(*unopened)
     if as_json:

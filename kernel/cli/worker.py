@@ -47,6 +47,7 @@ def _key(key: str, *names: str, **attributes: Any) -> Callable[[F], F]:
 @click.command()
 @click.argument("module", required=False, metavar="[MODULE:APP]")
 @_key("queues", "-Q", "--queues", metavar="A,B", help="Queues in order of preference, with weights as in a:5,b:1.")
+@_key("exclude_queues", "-X", "--exclude-queues", metavar="A,B", help="Leave these of the queues out.")
 @_key("strict", "--strict/--fair", help="An earlier queue always comes first; or turns, by weight.")
 @_key("processes", "-P", "--processes", help="Worker processes.")
 @_key("pool", "--pool", help="solo, threads, asyncio, gevent, eventlet; or prefork: solo in many processes.")

@@ -61,8 +61,9 @@ def _rows(app: Kernel, worker: Booted) -> Iterator[tuple[str, str]]:
     if opened.sealing is not None:
         yield "seal", opened.sealing.in_words
     yield "results", _place(urls.results, urls.transport) if opened.results is not None else "none"
+    queues = [item for item in settings.queues if (item.rpartition(":")[0] or item) not in settings.exclude_queues]
     order = "strict order" if settings.strict else "fair turns"
-    yield "queues", ", ".join(settings.queues) + (f" ({order})" if len(settings.queues) > 1 else "")
+    yield "queues", ", ".join(queues) + (f" ({order})" if len(queues) > 1 else "")
     yield "pool", f"{settings.pool}, {_count(worker.pool.slots, 'task')} at a time in {_processes(app.config)}"
     yield "tasks", _names(sorted(app.tasks))
 

@@ -68,7 +68,7 @@ class Intake:
         self._clock = clock
         self._sift = sift
         self._flows = outlet.flows
-        self._turns = Turns(settings.queues, settings.strict)
+        self._turns = Turns(settings.queues, settings.strict, settings.exclude_queues)
         self._outage = Outage(hand.service)
         self._store_outage = Outage(outlet.store)
         self._suspects: deque[Job] = deque()

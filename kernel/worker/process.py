@@ -10,7 +10,7 @@ from kernel import logs
 from kernel.app import Kernel
 from kernel.config import Config
 from kernel.errors import ConfigError, MissingExtra, Unavailable
-from kernel.loading import application
+from kernel.loading import application, load_tasks
 from kernel.native import sleep
 from kernel.opened import Opened
 from kernel.steady import Outage
@@ -35,6 +35,7 @@ def run_worker(options: dict[str, Any], seat: Seat | None = None) -> int:
     app = application(options["app"])
     app.close()
     app.command_line = _command_line(options)
+    load_tasks(app)
     check_patched(app, pool)
     if seat is not None:
         check_supervised(app, options)

@@ -14,9 +14,10 @@ class Turns:
     one of a hundred. Each queue gains its weight per call, the richest goes first and pays the sum of all.
     """
 
-    def __init__(self, queues: Sequence[str], strict: bool = False) -> None:
-        """`queues` are names or `name:weight` with a whole weight from 1; ConfigError for anything else."""
-        self.names, self._weights = _parse(queues)
+    def __init__(self, queues: Sequence[str], strict: bool = False, excluded: Sequence[str] = ()) -> None:
+        """`queues` are names or `name:weight` with a whole weight from 1, less those `excluded`; ConfigError for
+        anything else, and where none is left."""
+        self.names, self._weights = _parse(queues, excluded)
         self._credit = [0] * len(self.names)
         self._strict = strict or len(self.names) == 1
 
@@ -32,7 +33,7 @@ class Turns:
         return [self.names[index] for index in order]
 
 
-def _parse(queues: Sequence[str]) -> tuple[list[str], list[int]]:
+def _parse(queues: Sequence[str], excluded: Sequence[str]) -> tuple[list[str], list[int]]:
     names, weights = [], []
     for item in queues:
         name, colon, text = item.rpartition(":")
@@ -44,4 +45,10 @@ def _parse(queues: Sequence[str]) -> tuple[list[str], list[int]]:
             raise ConfigError(f"queue {name!r} is named twice")
         names.append(name)
         weights.append(int(text))
-    return names, weights
+    for name in excluded:
+        if name not in names:
+            raise ConfigError(f"queue {name!r} is excluded, and not among those: {', '.join(names)}")
+    kept = [index for index, name in enumerate(names) if name not in excluded]
+    if not kept:
+        raise ConfigError("all queues are excluded, so there is nothing to receive from")
+    return [names[index] for index in kept], [weights[index] for index in kept]

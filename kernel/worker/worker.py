@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel import discovery
-from kernel.app import Kernel, set_current_app
+from kernel.app import Kernel
 from kernel.builtin import builtin
 from kernel.driver import Driver
 from kernel.envelope import dead_queue
 from kernel.errors import ConfigError, Unavailable
 from kernel.native import Signal
+from kernel.own import set_current_app
 from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
@@ -197,6 +198,8 @@ class Worker:
         self.gate.check(plans)
         check_limits(plans, self.transport.features.lease_total, killable, self.settings.pool)
         queues = self.intake.queues
+        for queue in queues:
+            self.app.router.check(queue, "this worker")
         outage = Outage(self.hand.service)
         while True:
             try:
