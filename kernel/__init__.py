@@ -1,6 +1,7 @@
 """kernel: a distributed task queue built as a ports-and-adapters toolkit."""
 
 from kernel.app import Kernel
+from kernel.canvas import Signature, chain, chord, chunks, group, signature
 from kernel.declaring import shared_task
 from kernel.envelope import Envelope
 from kernel.errors import (
@@ -16,6 +17,7 @@ from kernel.errors import (
     TaskFailed,
     Unavailable,
 )
+from kernel.groups import GroupResult, ResultSet
 from kernel.logs import get_task_logger
 from kernel.options import Call
 from kernel.own import current_app
@@ -33,26 +35,34 @@ __all__ = [
     "Call",
     "ConfigError",
     "Envelope",
+    "GroupResult",
     "Ignore",
     "Kernel",
     "KernelError",
     "MaxRetriesExceeded",
     "Queue",
     "Reject",
+    "ResultSet",
     "ResultTimeout",
     "Retry",
+    "Signature",
     "Snooze",
     "SoftTimeLimitExceeded",
     "Task",
     "TaskFailed",
     "Unavailable",
     "arun_once_within",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_request",
     "current_task",
     "get_task_logger",
+    "group",
     "once",
     "run_once",
     "run_once_within",
     "shared_task",
+    "signature",
 ]

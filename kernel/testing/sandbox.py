@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from kernel.app import Kernel
+from kernel.canvas.names import DEADLINE
 from kernel.envelope import Envelope, decode
 from kernel.errors import ConfigError, DecodeError
 from kernel.hooks import Settled, hookimpl
@@ -228,9 +229,11 @@ class Sandbox:
         """These are stored: keep them in mind, and run them where that is the mode."""
         with self._lock:
             for message in messages:
-                if message.not_before > self.clock.now():
-                    heappush(self._due, message.not_before)
                 envelope = _readable(message.payload)
+                # Inline nothing is late: a leap to the deadline of a workflow would end it before its tasks are sent.
+                watch = self._inline and envelope is not None and envelope.task == DEADLINE
+                if message.not_before > self.clock.now() and not watch:
+                    heappush(self._due, message.not_before)
                 if envelope is not None:
                     self._sent.setdefault((envelope.id, envelope.generation), (envelope, message.queue))
         called, self._caller.sends = getattr(self._caller, "sends", False), False
@@ -248,7 +251,9 @@ class Sandbox:
 
     def _waits(self) -> bool:
         queues = self.ports.watched
-        return any(size.ready or size.delayed for size in queues.sizes(queues.live()))
+        with self._lock:
+            due = bool(self._due)
+        return due or any(size.ready for size in queues.sizes(queues.live()))
 
     def helps(self) -> bool:
         """Somebody waits for a result. Inline that is run now, also inside of a task."""

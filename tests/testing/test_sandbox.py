@@ -21,6 +21,7 @@ from kernel import (
     current_request,
     current_task,
     get_task_logger,
+    group,
     shared_task,
 )
 from kernel.errors import TaskExpired
@@ -46,6 +47,11 @@ def flaky(failures: int) -> str:
     if request.retries < failures:
         raise ValueError(f"run {request.retries}")
     return "done"
+
+
+@app.task
+def count(values: list[int]) -> int:
+    return len(values)
 
 
 @app.task
@@ -374,6 +380,14 @@ def test_inline_what_a_task_sends_runs_after_it(inline: Sandbox) -> None:
 def test_inline_a_task_may_wait_for_another_one(inline: Sandbox) -> None:
     assert asks.delay(1).get() == 2
     assert asks_softly.delay(2).get() == 3
+
+
+def test_inline_workflows_have_run_and_no_deadline_has_come(inline: Sandbox) -> None:
+    before = inline.clock.now()
+    assert group(add.s(n, n) for n in range(3)).delay().get(timeout=1) == [0, 2, 4]
+    assert (group(add.s(n, n) for n in range(3)) | count.s()).delay().get(timeout=1) == 3
+    assert (group([add.s(1, 1)]) | count.s()).set(deadline=5).delay().get(timeout=1) == 1
+    assert inline.clock.now() == before
 
 
 def test_inline_from_coroutines(inline: Sandbox) -> None:
