@@ -45,8 +45,6 @@ PENDING = {
     "EagerResult.result",
     "EagerResult.traceback",
     "kernel.EagerResult",
-    "--exclude-queues",
-    "kernel report",
 }
 
 
