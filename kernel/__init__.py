@@ -48,6 +48,7 @@ __all__ = [
     "Signature",
     "Snooze",
     "SoftTimeLimitExceeded",
+    "StampingVisitor",
     "Task",
     "TaskFailed",
     "Unavailable",
@@ -65,4 +66,6 @@ __all__ = [
     "run_once_within",
     "shared_task",
     "signature",
+    "starmap",
+    "xmap",
 ]

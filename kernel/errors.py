@@ -142,7 +142,7 @@ class TaskFailed(ResultError):
 
 
 class Revoked(ResultError):
-    """The task was revoked before it ended. Reserved: nothing revokes in this release."""
+    """The task was revoked before it ended."""
 
 
 # -- tasks -------------------------------------------------------------------------------------------------

@@ -186,6 +186,10 @@ class ResultSet(Generic[T]):
         for part in self._parts():
             self._settled(part, propagate=True)
 
+    def revoke(self, terminate: bool = False) -> None:
+        """Keep all from running, as `AsyncResult.revoke` does."""
+        self._source.revoke([result.id for result in self.results], terminate)
+
     def forget(self) -> None:
         """Delete what is stored for all."""
         self._source.forget([result.id for result in self.results])

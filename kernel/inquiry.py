@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from kernel.errors import DecodeError
 from kernel.native import sleep
 from kernel.outcome import Entry, decode_entry
 from kernel.ports import Record, ResultStore, Serializer, Waits
+from kernel.revocations import records_of
 from kernel.settings import Tasks
 from kernel.steady import persist
 
@@ -28,9 +29,10 @@ class StoredResults:
         patience: float,
         clock: Clock = SYSTEM,
         ttl: float = 86400.0,
+        revoked_for: float = 604800.0,
     ) -> None:
         """`patience`: seconds for which an unavailable store is tried again before the caller hears of it; `ttl`: for
-        which what is saved is kept."""
+        which what is saved is kept; `revoked_for`: for which it is known what is revoked."""
         self._store = store
         self._teller: Waits | None = store if isinstance(store, Waits) else None
         self._serializer = serializer
@@ -38,12 +40,14 @@ class StoredResults:
         self._patience = patience
         self._clock = clock
         self._ttl = ttl
+        self._revoked_for = revoked_for
         self._desk = Desk(self, clock.monotonic)
 
     @classmethod
     def of(cls, store: ResultStore, tasks: Tasks, clock: Clock) -> StoredResults:
         """As these settings want it."""
-        return cls(store, discovery.serializer, tasks.accept, tasks.send_timeout, clock, tasks.result_expires)
+        expire = tasks.result_expires, tasks.revokes_expire
+        return cls(store, discovery.serializer, tasks.accept, tasks.send_timeout, clock, *expire)
 
     def entries(self, ids: list[str]) -> Entries:
         """What stands now."""
@@ -99,6 +103,13 @@ class StoredResults:
         for start in range(0, len(ids), size):
             part = ids[start : start + size]
             persist(partial(self._store.delete, part), self._patience)
+
+    def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
+        """Write what keeps them from running."""
+        records = records_of(ids, stamps or {}, terminate, self._clock.now())
+        size = self._store.features.max_batch
+        for start in range(0, len(records), size):
+            persist(partial(self._store.put, records[start : start + size], self._revoked_for), self._patience)
 
     def save(self, key: str, value: bytes) -> None:
         """Keep something beside the results; the last one stands."""

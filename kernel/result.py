@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from kernel.errors import ResultMissing, ResultTimeout, Revoked, TaskExpired, TaskFailed
@@ -32,6 +32,9 @@ class Results(Protocol):
 
     def load(self, entry: Entry) -> Any:
         """Decode the value of a SUCCESS."""
+
+    def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
+        """Keep these tasks, what they have started, and all that have one of these stamps from running."""
 
     def save(self, key: str, value: bytes) -> None:
         """Keep something beside the results, for as long as they are kept."""
@@ -171,6 +174,15 @@ class AsyncResult(Generic[T]):
         """Whether it has ended in a failure."""
         return self.state == "FAILURE"
 
+    def revoke(self, terminate: bool = False) -> None:
+        """Keep the task from running, and with it all tasks of the workflow whose end it is, or that it has started,
+        error callbacks among them.
+
+        It ends as REVOKED. Workers hear of it within a second; with `terminate` they end it also where it runs, as a
+        soft time limit does. What has ended stays as it is. `ResultMissing` without a store.
+        """
+        self._results.revoke([self.id], terminate)
+
     def forget(self) -> None:
         """Delete what is stored; afterwards the task is PENDING to everybody."""
         self._entry = None
@@ -246,6 +258,10 @@ class LaterResults:
         """Decode a value."""
         return self._find().load(entry)
 
+    def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
+        """Keep tasks from running."""
+        self._find().revoke(ids, terminate, stamps)
+
     def save(self, key: str, value: bytes) -> None:
         """Keep something."""
         self._find().save(key, value)
@@ -283,6 +299,10 @@ class NoResults:
 
     def load(self, entry: Entry) -> Any:
         """Refuses."""
+        raise ResultMissing(self._advice)
+
+    def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
+        """Refuses: nobody could look it up."""
         raise ResultMissing(self._advice)
 
     def save(self, key: str, value: bytes) -> None:

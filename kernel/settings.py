@@ -54,6 +54,8 @@ class Tasks(msgspec.Struct, frozen=True):
     workflow_expires: float = 86400.0
     #: Seconds after which a workflow that waits for a group fails; 0.0: no limit.
     workflow_deadline: float = 0.0
+    #: Seconds for which it is known that a task is revoked: longer than it may wait before it would run.
+    revokes_expire: float = 604800.0
     #: Retries after the first run; -1: no limit.
     max_retries: int = 3
     #: Seconds before the first retry.

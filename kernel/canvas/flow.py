@@ -153,11 +153,7 @@ class Flow:
     ) -> F:
         args = tuple(args)
         flow = self.clone(args, kwargs, **options) if args or kwargs or options else self
-        for callback in (link,) if isinstance(link, Flow) else tuple(link):
-            flow = flow.link(callback)
-        for errback in (link_error,) if isinstance(link_error, Flow) else tuple(link_error):
-            flow = flow.on_error(errback)
-        return flow
+        return flow.link(*_several(link)).on_error(*_several(link_error))
 
     def _home(self) -> Any:
         """The application that starts it."""
@@ -390,6 +386,10 @@ def checked(flow: Any) -> Flow:
     if not isinstance(flow, Flow):
         raise ConfigError(f"{flow!r:.60} is no part of a workflow: use task.s(...), chain, group or chord")
     return flow
+
+
+def _several(flows: Any) -> Iterable[Any]:
+    return flows if isinstance(flows, list | tuple) else (flows,)
 
 
 def _listed(args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:

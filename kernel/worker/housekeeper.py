@@ -20,6 +20,7 @@ from kernel.worker.job import Job
 from kernel.worker.memory import resident_bytes
 from kernel.worker.outlet import Outlet
 from kernel.worker.progress import Progress
+from kernel.worker.revoking import Revoking
 from kernel.worker.runner import Runner
 from kernel.worker.seat import Away, Seat
 
@@ -58,6 +59,7 @@ class Housekeeper:
         recycle: Callable[[str], None],
         die: Callable[[], None] | None,
         hurry: Callable[[], None] | None,
+        revoking: Revoking,
     ) -> None:
         """`recycle` asks for a new process in place of this one; `die` ends it at once, with everything in it, and is
         None where nobody would start another. `hurry` is asked with each look where the pool cannot drain itself."""
@@ -73,6 +75,7 @@ class Housekeeper:
         self._recycle = recycle
         self._die = die
         self._hurry = hurry
+        self._revoking = revoking
         self._signal = Signal()
         self._stopping = False
         self._thread: Thread | None = None
@@ -127,6 +130,7 @@ class Housekeeper:
         if self._hand.owes:
             self._hand.release([])
         self._handover.look(now)
+        self._revoking.look(active)
         self._keep_limits(active, kill_at, now)
         if self._outlet.held:
             self._outlet.flush()

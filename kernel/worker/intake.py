@@ -11,7 +11,7 @@ from kernel.clock import Clock
 from kernel.errors import PortError, Unavailable, WorkerLost
 from kernel.hooks import Hooks
 from kernel.native import Signal
-from kernel.outcome import Error, Failed, name_of
+from kernel.outcome import Drop, Error, Failed, name_of
 from kernel.policy import prefetch
 from kernel.ports import Delivery, Pool, Transport, Wakes
 from kernel.settings import Worker as Settings
@@ -22,6 +22,7 @@ from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
 from kernel.worker.plan import Plan
+from kernel.worker.revoking import Revoking
 from kernel.worker.starts import Starts
 from kernel.worker.turns import Turns
 
@@ -53,6 +54,7 @@ class Intake:
         clock: Clock,
         sift: Callable[[Sequence[Job]], list[Job]],
         gate: Gate,
+        revoking: Revoking,
     ) -> None:
         """Nothing is received before `loop`. `sift` gives an outcome to suspects that are at work elsewhere, and
         returns the others; `gate` does so for limits."""
@@ -68,6 +70,7 @@ class Intake:
         self._clock = clock
         self._sift = sift
         self._flows = outlet.flows
+        self._revoking = revoking
         self._turns = Turns(settings.queues, settings.strict, settings.exclude_queues)
         self._outage = Outage(hand.service)
         self._store_outage = Outage(outlet.store)
@@ -156,7 +159,7 @@ class Intake:
             for hook in self._hooks.received:
                 hook(told)
         inline = self._pool.features.inline
-        if admission.flows:
+        if admission.flows or self._revoking.any:
             ready, suspects = self._look(admission)
         if suspects:
             free = self._sift(suspects)
@@ -187,19 +190,22 @@ class Intake:
         return passed
 
     def _look(self, admission: Admission) -> tuple[list[Job], list[Job]]:
-        """What is left to run, and of suspects, when the store was asked about the tasks of workflows. While it does
-        not answer they are given back: their records would have to be written there anyway."""
-        flows = admission.flows
-        assert self._flows is not None
+        """What is left to run, and of suspects, when the store was asked about the tasks of workflows and what is
+        revoked. While it does not answer they are given back: their records would have to be written there anyway."""
+        asked = [*admission.ready, *admission.suspects] if self._revoking.any else admission.flows
         try:
-            self._flows.look(flows)
+            if self._revoking.any:
+                for job in self._revoking.revoked(asked):
+                    job.outcome = Drop("revoked", "REVOKED")
+            if admission.flows and self._flows is not None:
+                self._flows.look([job for job in admission.flows if job.outcome is None])
             self._store_outage.worked()
-            admission.ended += [job for job in flows if job.outcome is not None]
-            out = {job for job in flows if job.outcome is not None}
+            out = {job for job in asked if job.outcome is not None}
+            admission.ended += out
         except Unavailable as error:
-            self.give_back(flows)
+            self.give_back(asked)
             self._hand.pause(self._store_outage.failed(error))
-            out = set(flows)
+            out = set(asked)
         ready = [job for job in admission.ready if job not in out]
         return ready, [job for job in admission.suspects if job not in out]
 

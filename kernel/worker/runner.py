@@ -27,6 +27,7 @@ from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, Re
 from kernel.policy import RetryPolicy
 from kernel.pools.steer import Steered
 from kernel.worker.job import Job
+from kernel.worker.revoking import Terminated
 
 #: What a hook may say about a retry: another time, or None.
 RetryHook = Callable[[Any, Any, BaseException, float], "float | None"]
@@ -163,6 +164,8 @@ class Runner:
             return Failed(describe(error), "unprocessable", printable(f"the arguments cannot be decoded: {error}"))
         if job.returned and not (job.interrupted and isinstance(error, type(job.interrupted))):
             return Failed(_unserialisable(job, error))
+        if isinstance(error, Terminated):
+            return Drop("revoked while it ran", "REVOKED")
         if isinstance(error, Cancelled):
             lost = Failed(describe(WorkerLost("the worker stopped while the task ran, acknowledged early")))
             return lost if job.early else GiveBack()

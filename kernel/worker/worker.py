@@ -30,6 +30,7 @@ from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
 from kernel.worker.plan import Plan
 from kernel.worker.report import report, told
+from kernel.worker.revoking import Revoking
 from kernel.worker.runner import Cancelled, Runner
 from kernel.worker.seat import Away, ExitCode, NoSeat, Seat, State
 from kernel.worker.starts import Starts
@@ -93,17 +94,17 @@ class Worker:
             clock, done, self.hand.still_held, self.outlet.marks.ack_early, self._mark_started, app.hooks.retry_at
         )
         self.gate = self._gate()
+        self.revoking = Revoking(self.ports.results, self.pool.interrupt)
         self.admit = self._admit()
-        self.flows.give = self.admit.give
         self.handover = Handover(transport, self.ports.coordination, self.hand, self.outlet, clock)
         self.intake = Intake(
             transport, self.pool, self.admit, self.outlet, self.hand, self._starts(), settings, app.hooks, clock,
-            sift=self.handover.sift, gate=self.gate,
+            sift=self.handover.sift, gate=self.gate, revoking=self.revoking,
         )  # fmt: skip
         self.housekeeper = Housekeeper(
             self.pool, self.runner, self.intake, self.outlet, self.hand, self.seat, settings, clock, self.handover,
             recycle=self.recycle, die=_die if supervised else None,
-            hurry=self._hurry if self.pool.features.inline else None,
+            hurry=self._hurry if inline else None, revoking=self.revoking,
         )  # fmt: skip
         self.intake.nudge = self.housekeeper.nudge
         self.runner.limited = self.housekeeper.expect
@@ -118,7 +119,7 @@ class Worker:
         return gate
 
     def _admit(self) -> Admit:
-        return Admit(
+        admit = Admit(
             lambda: {**builtin, **self.app.tasks},
             self.app.config.tasks,
             self.settings.unknown_for,
@@ -128,6 +129,8 @@ class Worker:
             store=self.ports.results is not None,
             limits=self.gate.stands,
         )
+        self.flows.give = admit.give
+        return admit
 
     def _outlet(self, inline: bool) -> Outlet:
         app, ports, clock = self.app, self.ports, self._clock
@@ -206,6 +209,7 @@ class Worker:
                 self.transport.declare([*queues, *map(dead_queue, queues)])
                 outage.worked()
                 self.seat.away = Away.NONE
+                self.revoking.look(())  # before anything is received
                 return True
             except Unavailable as error:
                 wait = outage.failed(error)
