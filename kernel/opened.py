@@ -8,9 +8,11 @@ from typing import Protocol, TypeVar
 from kernel import discovery
 from kernel.clock import Clock
 from kernel.config import Config
+from kernel.emulate.broadcast import Broadcasting
 from kernel.emulate.complete import Completed, complete
 from kernel.errors import ConfigError
 from kernel.ports import Coordination, ResultStore, ScheduleStore, Transport
+from kernel.routing import Broadcast
 from kernel.sealing.results import sealed_results
 from kernel.sealing.sealing import Sealing
 from kernel.sealing.transport import SealedTransport
@@ -81,6 +83,11 @@ class Opened:
             if self.sealing is not None:
                 self.transport = SealedTransport(self.transport, self.sealing, ports.replay_window, clock)
                 self.results = self.results and sealed_results(self.results, self.sealing)
+            names = [queue.name for queue in config.routing.declared_queues if isinstance(queue, Broadcast)]
+            if names:
+                # Outermost: what is published is sealed as well.
+                broadcasting = Broadcasting(self.transport, names, clock)
+                self.transport = self._opened(broadcasting)
         except BaseException:
             self.close()
             raise

@@ -13,6 +13,7 @@ from dataclasses import replace
 from msgspec.structs import replace as replaced
 
 from kernel.clock import Clock
+from kernel.emulate.broadcast import Broadcasting
 from kernel.emulate.passthrough import Passthrough
 from kernel.envelope import dead_queue, locked
 from kernel.errors import PortError, Rejected, SealError
@@ -169,4 +170,5 @@ def read_plain(payload: bytes, queue: str) -> bytes:
 
 def reader(transport: Transport) -> Read:
     """How messages of this transport are read by tools; without a seal, what is sealed does not open."""
-    return transport.read if isinstance(transport, SealedTransport) else read_plain
+    inner = transport.inner if isinstance(transport, Broadcasting) else transport
+    return inner.read if isinstance(inner, SealedTransport) else read_plain
