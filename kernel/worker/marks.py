@@ -62,5 +62,7 @@ class Marks:
         if stands is None:
             return True
         job.standing = stands if stands.state in DECIDED else None
+        # A plain call that was replaced, and whose worker ended before it sent what takes its place.
+        job.flow = job.flow or stands.state == "REPLACED"
         job.outcome = Drop("its outcome is known already" if job.standing else "a later execution has taken over")
         return False

@@ -67,6 +67,8 @@ class Outlet:
         self._most = min(transport.features.max_batch, results.features.max_batch if results is not None else 1 << 30)
         self._send_all = in_chunks(transport.send, self._most)
         self._commit = transport.commit if transport.features.commit and isinstance(transport, Commits) else None
+        #: A plain call turned out to have been replaced by another execution of it.
+        self._replaced = False
         self._held: list[Job] = []
         self._held_until = 0.0
         self.store = Service("the result store", clock, hand.service.longest)
@@ -151,6 +153,8 @@ class Outlet:
         if flows is not None:
             live = self._kept(live, flows.replace(live))
         entries = self._record(live, now)
+        if self._replaced:  # found out just now
+            flows, self._replaced = self.flows, False
         sends: Sends = {}
         if flows is not None:
             entries, sends = self._flowing(entries, flows)
@@ -282,6 +286,8 @@ class Outlet:
             job.outcome = Drop("a later execution has taken over")
             return None
         job.standing = stands
+        if stands.state == "REPLACED":
+            job.flow = self._replaced = True
         return stands
 
     # -- sends and acks ------------------------------------------------------------------------------------
