@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers setup format lint types imports docs fuzz perf prove soak clean
+.PHONY: help demo test check bench bench-peers setup format lint types imports docs fuzz perf prove flows soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -63,6 +63,10 @@ docs: $(SETUP)  ## docs/capabilities.md, from a run of the conformance suite
 prove: $(SETUP)  ## try to lose a task: crash points, random faults, models, mutants (hours; ARGS=--quick: a part)
 	.ci/services
 	PYTHONPATH=tests $(BIN)python -m faults $(ARGS)
+
+flows: $(SETUP)  ## thousands of random workflows, with crashes, on memory, SQLite and Redis (half an hour; ARGS="-k redis")
+	.ci/services
+	KERNEL_FLOW_RUNS=$${KERNEL_FLOW_RUNS:-2000} $(BIN)python -m pytest -q -s tests/flows/test_workers.py $(ARGS)
 
 soak: $(SETUP)  ## half an hour of mixed load, in which nothing may grow (ARGS="--minutes 5 --on sqlite")
 	.ci/services
