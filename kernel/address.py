@@ -17,9 +17,6 @@ class Destination(msgspec.Struct, frozen=True):
     queue: str
     #: 0 to 9, 9 the most urgent.
     priority: int = 0
-    #: Where it is published in place of the queue; "" for the queue itself.
-    exchange: str = ""
-    routing_key: str = ""
 
 
 class Address:
@@ -66,6 +63,4 @@ class Address:
             declared.priority,
         )
         priority = next((one for one in candidates if one is not None), default_priority)
-        if route.exchange and not options.get("queue"):
-            return Destination(queue, priority, route.exchange, route.routing_key)
-        return Destination(queue, priority, declared.exchange, declared.routing_key)
+        return Destination(queue, priority)

@@ -21,6 +21,8 @@ RouteFunction = Callable[[str, Sequence[Any], Mapping[str, Any], Mapping[str, An
 
 #: What a regular expression begins with where patterns are texts, in a file.
 _REGEX = "re:"
+#: What Celery's routes and queues say to a broker with exchanges.
+_BROKER = frozenset({"exchange", "exchange_type", "routing_key", "queue_arguments", "binding_arguments"})
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -30,9 +32,6 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: str = ""
     #: 0 to 9, 9 the most urgent.
     priority: int | None = None
-    #: For transports that have them; see `Features.exchanges`.
-    exchange: str = ""
-    routing_key: str = ""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -41,13 +40,10 @@ class Queue(msgspec.Struct, frozen=True):
     name: str
     #: Priority of calls that name none; None: that of the configuration.
     priority: int | None = None
-    #: Where calls for this queue are published instead, on transports with exchanges.
-    exchange: str = ""
-    routing_key: str = ""
 
     def __post_init__(self) -> None:
         _text("a queue's name", self.name)
-        _fields(f"queue {self.name!r}", self.priority, self.exchange, self.routing_key)
+        _priority(f"queue {self.name!r}", self.priority)
 
 
 class Broadcast(msgspec.Struct, frozen=True):
@@ -156,13 +152,11 @@ def parse_route(value: Any) -> Route:
         return Route(_text("a queue's name", value))
     if not isinstance(value, Mapping):
         raise ValueError(f"a route is the name of a queue or a mapping, not {value!r:.60}")
-    unknown = [key for key in value if key not in Route.__struct_fields__]
-    if unknown:
-        raise ValueError(f"a route has {', '.join(Route.__struct_fields__)}, not {unknown[0]!r}")
+    _unknown("a route", value, Route.__struct_fields__)
     route = Route(**value)
     if route.queue != "":
         _text("a queue's name", route.queue)
-    _fields("a route", route.priority, route.exchange, route.routing_key)
+    _priority("a route", route.priority)
     return route
 
 
@@ -216,10 +210,9 @@ def _queue(value: Any) -> Queue | Broadcast:
     given = dict(value)
     broadcast = given.pop("broadcast", False)
     kind: type[Queue | Broadcast] = Broadcast if broadcast else Queue
-    unknown = [key for key in given if key not in kind.__struct_fields__]
-    if unknown or type(broadcast) is not bool:
-        wrong = repr(unknown[0]) if unknown else f"broadcast={broadcast!r}"
-        raise ValueError(f"queue {given['name']!r} cannot have {wrong}; it has {', '.join(kind.__struct_fields__)}")
+    _unknown(f"queue {given['name']!r}", given, kind.__struct_fields__)
+    if type(broadcast) is not bool:
+        raise ValueError(f"queue {given['name']!r}: broadcast is true or false, not {broadcast!r:.60}")
     return kind(**given)
 
 
@@ -245,11 +238,18 @@ def _text(what: str, value: Any) -> str:
     return value
 
 
-def _fields(what: str, priority: Any, exchange: Any, routing_key: Any) -> None:
-    if priority is not None and (type(priority) is not int or not 0 <= priority <= 9):
-        raise ValueError(f"{what}: priority is a whole number from 0 to 9, 9 the most urgent, not {priority!r:.60}")
-    if not isinstance(exchange, str) or not isinstance(routing_key, str):
-        raise ValueError(f"{what}: exchange and routing_key are texts")
+def _priority(what: str, value: Any) -> None:
+    if value is not None and (type(value) is not int or not 0 <= value <= 9):
+        raise ValueError(f"{what}: priority is a whole number from 0 to 9, 9 the most urgent, not {value!r:.60}")
+
+
+def _unknown(what: str, given: Iterable[Any], known: Sequence[str]) -> None:
+    """ValueError for the first that is not known."""
+    for key in given:
+        if key in _BROKER:
+            raise ValueError(f"{what} has no {key}: the broker's own routing is an option of the transport's URL")
+        if key not in known:
+            raise ValueError(f"{what} has {', '.join(known)}, not {key!r}")
 
 
 def _called(path: str, find: Callable[[str], Any]) -> RouteFunction:
