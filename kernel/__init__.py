@@ -3,6 +3,7 @@
 from kernel.app import Kernel
 from kernel.canvas import Signature, chain, chord, chunks, group, signature
 from kernel.declaring import shared_task
+from kernel.eager import EagerResult
 from kernel.envelope import Envelope
 from kernel.errors import (
     ConfigError,
@@ -18,9 +19,11 @@ from kernel.errors import (
     Unavailable,
 )
 from kernel.groups import GroupResult, ResultSet
+from kernel.joining import allow_join_result
 from kernel.logs import get_task_logger
 from kernel.options import Call
 from kernel.own import current_app
+from kernel.provided import provide
 from kernel.repeats import arun_once_within, once, run_once, run_once_within
 from kernel.request import current_request
 from kernel.result import AsyncResult
@@ -34,6 +37,7 @@ __all__ = [
     "Broadcast",
     "Call",
     "ConfigError",
+    "EagerResult",
     "Envelope",
     "GroupResult",
     "Ignore",
@@ -52,6 +56,7 @@ __all__ = [
     "Task",
     "TaskFailed",
     "Unavailable",
+    "allow_join_result",
     "arun_once_within",
     "chain",
     "chord",
@@ -62,6 +67,7 @@ __all__ = [
     "get_task_logger",
     "group",
     "once",
+    "provide",
     "run_once",
     "run_once_within",
     "shared_task",

@@ -12,13 +12,13 @@ from kernel.bugreport import bugreport
 from kernel.call import CallSheet
 from kernel.clock import SYSTEM, Clock
 from kernel.config import Config
-from kernel.connection import Connection, sender
+from kernel.connection import Connection
 from kernel.current import application
 from kernel.dead import DeadLetters
 from kernel.declaring import Declares, DeclaresBound
+from kernel.eager import EagerResult, apply, results_of, sender_of
 from kernel.flows import Flows
 from kernel.hooks import Hooks
-from kernel.inquiry import StoredResults
 from kernel.many import send_many
 from kernel.moments import Moment
 from kernel.opened import Given, Opened
@@ -26,7 +26,7 @@ from kernel.options import Call, CallOptions, TaskOptions, check_known
 from kernel.outbox import Within
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
 from kernel.registry import Registry
-from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, LaterResults, Results
+from kernel.result import IGNORED, AsyncResult, Completed, LaterResults, Results
 from kernel.routing import Router
 from kernel.sender import MOST, Sender
 from kernel.setup import Search, Setup, Source, make_router
@@ -319,6 +319,10 @@ class Kernel:
         """How workflows start."""
         return Flows(self, self.config.tasks, self.clock)
 
+    def apply(self, message: tuple[str, Outgoing], throw: bool) -> EagerResult[Any]:
+        """Run a call that is ready to be sent here and now; what `Task.apply` does."""
+        return apply(self, message, throw)
+
     def batch(self) -> Batch:
         """`with app.batch():` sends everything called inside when the block ends, in as few port calls as possible."""
         return Batch(self.post)
@@ -326,8 +330,7 @@ class Kernel:
     @property
     def sender(self) -> Sender:
         """How messages leave."""
-        if self._sender is None:
-            self._sender = sender(self._connection, self.config, self.hooks, self.clock)
+        self._sender = self._sender or sender_of(self, self._connection)
         return self._sender
 
     def within(self, transaction: object) -> Within:
@@ -348,9 +351,7 @@ class Kernel:
     @property
     def results(self) -> Results:
         """Where results are read."""
-        if self._results is None:
-            store = self.ports.results
-            self._results = NO_STORE if store is None else StoredResults.of(store, self.config.tasks, self.clock)
+        self._results = self._results or results_of(self)
         return self._results
 
     @property

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kernel.provided import needs_of
+
 _VARARGS, _VARKEYWORDS, _COROUTINE = 0x04, 0x08, 0x80  # co_flags, see the documentation of `inspect`
 
 
@@ -29,7 +31,17 @@ def is_coroutine(function: Callable[..., Any]) -> bool:
 class Arity:
     """What a function takes. `least` and `most` bound the positional arguments of a call without keywords."""
 
-    __slots__ = ("least", "most", "names", "open_keywords", "positional", "positional_only", "required", "title")
+    __slots__ = (
+        "least",
+        "most",
+        "names",
+        "open_keywords",
+        "positional",
+        "positional_only",
+        "provided",
+        "required",
+        "title",
+    )
 
     def __init__(self, function: Callable[..., Any], bound: int = 0) -> None:
         """`bound` leading parameters are filled in by the worker and are not the caller's."""
@@ -40,15 +52,19 @@ class Arity:
             self.names: tuple[str, ...] = ()
             self.required: frozenset[str] = frozenset()
             self.open_keywords = True
+            self.provided: frozenset[str] = frozenset()
             return
         inner = function
         while hasattr(inner, "__wrapped__"):
             inner = inner.__wrapped__
         if hasattr(inner, "__func__"):  # a bound method: its first parameter is filled in
             bound += 1
-        names = code.co_varnames[bound : code.co_argcount]
+        self.provided = frozenset(needs_of(inner))
+        names = tuple(name for name in code.co_varnames[bound : code.co_argcount] if name not in self.provided)
         only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-        defaults = len(getattr(inner, "__defaults__", None) or ())
+        only = tuple(name for name in only if name not in self.provided)
+        # Those that are provided are the last of the ones with a default.
+        defaults = len(getattr(inner, "__defaults__", None) or ()) - (code.co_argcount - bound - len(names))
         keyword_defaults = getattr(inner, "__kwdefaults__", None) or {}
         must = {name for name in only if name not in keyword_defaults}
         self.names = names + only
@@ -68,6 +84,8 @@ class Arity:
         filled = self.names[: min(len(args), self.positional)]
         by_position_only = self.names[: self.positional_only]
         for name in kwargs:
+            if name in self.provided:
+                return f"{self.title}() is given {name!r} by the worker, and not by the caller"
             if name in filled and name not in by_position_only:
                 return f"{self.title}() got multiple values for argument {name!r}"
             if not self.open_keywords and (name not in self.names or name in by_position_only):

@@ -9,7 +9,8 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpa
 
 from kernel.errors import ConfigError
 from kernel.options import TaskOptions, check_known
-from kernel.task import Application, Task
+from kernel.owner import Application
+from kernel.task import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")

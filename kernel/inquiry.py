@@ -10,6 +10,7 @@ from kernel import discovery
 from kernel.clock import SYSTEM, Clock
 from kernel.desk import FIRST_LOOK, LAST_LOOK, Desk, Entries, any_final
 from kernel.errors import DecodeError
+from kernel.joining import check_join
 from kernel.native import sleep
 from kernel.outcome import Entry, decode_entry
 from kernel.ports import Record, ResultStore, Serializer, Waits
@@ -30,9 +31,11 @@ class StoredResults:
         clock: Clock = SYSTEM,
         ttl: float = 86400.0,
         revoked_for: float = 604800.0,
+        joins: bool = True,
     ) -> None:
         """`patience`: seconds for which an unavailable store is tried again before the caller hears of it; `ttl`: for
-        which what is saved is kept; `revoked_for`: for which it is known what is revoked."""
+        which what is saved is kept; `revoked_for`: for which it is known what is revoked. `joins`: tasks may wait."""
+        self._joins = joins
         self._store = store
         self._teller: Waits | None = store if isinstance(store, Waits) else None
         self._serializer = serializer
@@ -47,7 +50,8 @@ class StoredResults:
     def of(cls, store: ResultStore, tasks: Tasks, clock: Clock) -> StoredResults:
         """As these settings want it."""
         expire = tasks.result_expires, tasks.revokes_expire
-        return cls(store, discovery.serializer, tasks.accept, tasks.send_timeout, clock, *expire)
+        joins = not tasks.disable_sync_subtasks
+        return cls(store, discovery.serializer, tasks.accept, tasks.send_timeout, clock, *expire, joins)
 
     def entries(self, ids: list[str]) -> Entries:
         """What stands now."""
@@ -64,6 +68,8 @@ class StoredResults:
         """Wait until at least one of them is final, or time is over."""
         if timeout is not None and timeout <= 0.0:
             return self.entries(ids)
+        if not self._joins:
+            check_join()
         deadline = None if timeout is None else self._clock.monotonic() + timeout
         return self._desk.wait(ids, deadline) if self.tells(ids) else self._poll(ids, deadline)
 
@@ -95,6 +101,8 @@ class StoredResults:
 
     async def aawait_any(self, ids: list[str], timeout: float | None) -> Entries:
         """The same for a coroutine."""
+        if not self._joins:
+            check_join()
         return await self._desk.ask(ids, None if timeout is None else self._clock.monotonic() + timeout)
 
     def forget(self, ids: list[str]) -> None:

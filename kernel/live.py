@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 from kernel import discovery
 from kernel.clock import Clock
 from kernel.current import Running
 from kernel.errors import ConfigError, PortError, Rejected
 from kernel.outcome import LONGEST_STATE, Entry, State, encode_entry, value_key
-from kernel.ports import Record, ResultStore
+from kernel.ports import Record
 from kernel.settings import Tasks
 from kernel.steady import persist
 
@@ -34,12 +34,19 @@ MOST_VALUES = 10_000
 _TAKEN = frozenset(get_args(State))
 
 
+class Keeps(Protocol):
+    """Where records go: a result store."""
+
+    def put(self, items: Sequence[Record], ttl: float) -> list[bytes | None]:
+        """Write each that is not outranked; what stands against the others."""
+
+
 class Live:
     """What one run has told so far; made with its first word, so a silent one has none."""
 
     __slots__ = ("_clock", "_done", "_job", "_lock", "_serializer", "_settings", "_store", "_told_at", "values")
 
-    def __init__(self, job: Running, store: ResultStore | None, settings: Tasks, clock: Clock) -> None:
+    def __init__(self, job: Running, store: Keeps | None, settings: Tasks, clock: Clock) -> None:
         """`store` is None where the application has none."""
         self._job = job
         self._store = store if job.store else None

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from kernel.envelope import MAX_RETRIES, Envelope
+from kernel.errors import Retry
 from kernel.settings import Tasks
 
 
@@ -58,6 +60,16 @@ def retry_policy(options: Mapping[str, Any], defaults: Tasks) -> RetryPolicy:
         autoretry_for=options.get("autoretry_for", ()),
         dont_autoretry_for=options.get("dont_autoretry_for", ()),
     )
+
+
+def allowed_retries(policy: RetryPolicy, envelope: Envelope, asked: Retry | None) -> int | None:
+    """How many retries a call has: the run's own word, else the call's, else the task's. None: no limit."""
+    if asked is not None and asked.max_retries is not False:
+        return asked.max_retries
+    override: int | None = envelope.extra.get(MAX_RETRIES)
+    if override is not None:
+        return None if override < 0 else override
+    return policy.max_retries
 
 
 def prefetch(mean_runtime: float, window: float, most: int) -> int:

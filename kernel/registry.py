@@ -11,7 +11,8 @@ from kernel.builtin import builtin
 from kernel.declaring import adopt, check_free, declared, module_name, shared
 from kernel.errors import ConfigError
 from kernel.options import TaskOptions, settled
-from kernel.task import Application, Task
+from kernel.owner import Application
+from kernel.task import Task
 
 T = TypeVar("T", bound=Task[..., Any, Any])
 

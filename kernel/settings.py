@@ -88,6 +88,12 @@ class Tasks(msgspec.Struct, frozen=True):
     compression: str = ""
     #: Those of more than so many bytes.
     compress_above: int = 4096
+    #: Run every call inside of its caller, and send nothing; for tests. See `kernel.eager`.
+    always_eager: bool = False
+    #: Raise in the caller what a task raises that runs there; False: it is in the result.
+    eager_propagates: bool = False
+    #: Refuse to wait for the result of another task inside of a task.
+    disable_sync_subtasks: bool = True
     #: Record the start of every task in the result store.
     track_started: bool = False
 

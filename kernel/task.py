@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime, tzinfo
-from typing import Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from datetime import datetime
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, Unpack, cast, overload
 
 from kernel.arity import is_coroutine
-from kernel.call import CallSheet
 from kernel.canvas import Flow, Group, Signature, chunks, starmap, xmap
 from kernel.canvas.flow import checked
-from kernel.clock import Clock
-from kernel.config import Config
 from kernel.current import Direct, Running, application, running
 from kernel.envelope import Envelope
 from kernel.errors import ConfigError, Replace, Retry
 from kernel.live import Live, in_thread
-from kernel.opened import Opened
 from kernel.options import CallOptions, TaskOptions, of_class, settled, wall_clock
 from kernel.outcome import ErrorInfo
+from kernel.owner import Application
+from kernel.provided import needs_of, provided
 from kernel.request import Request
 from kernel.result import AsyncResult
 from kernel.versions import FIRST, Upcast, Versions
@@ -32,42 +29,6 @@ C = TypeVar("C")
 
 #: The methods of a class below `Task` that are told of its runs.
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
-
-
-class Application(Protocol):
-    """What a task needs of its application."""
-
-    def send(
-        self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
-    ) -> AsyncResult[Any]:
-        """Send one call."""
-
-    async def asend(
-        self, task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions | None
-    ) -> AsyncResult[Any]:
-        """Send one call from a coroutine."""
-
-    @property
-    def config(self) -> Config:
-        """Its configuration."""
-
-    @property
-    def ports(self) -> Opened:
-        """Its adapters."""
-
-    @property
-    def clock(self) -> Clock:
-        """Its clock."""
-
-    def sheet(self, name: str, task: Task[..., Any, Any] | None = None) -> CallSheet:
-        """How calls of the task of this name become messages."""
-
-    @property
-    def zone(self) -> tzinfo | None:
-        """The zone in which a datetime without one is read; None: it is refused."""
-
-    def within(self, transaction: object) -> AbstractContextManager[object]:
-        """What is sent in this context becomes part of a transaction of a database."""
 
 
 class Task(Generic[P, R, C]):
@@ -109,6 +70,9 @@ class Task(Generic[P, R, C]):
                 f"{mixed[0]} of {function.__qualname__} is async def and the task is not: nobody awaits it"
             )
         self.function = function
+        #: Parameters that the worker fills in.
+        self.needs = needs_of(function)
+        self._body = provided(function, self.needs, is_coroutine(function), False) if self.needs else function
         self.name = name or given.get("name") or f"{type(self).__module__}.{type(self).__qualname__}"
         self.options = settled(given)
         self.bind = bind
@@ -132,10 +96,10 @@ class Task(Generic[P, R, C]):
         return own
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
-        """Run the function here and now, as if it were not a task."""
-        if self.bind:
-            return self.function(self, *args, **kwargs)
-        return self.function(*args, **kwargs)
+        """Run the function here and now, as if it were not a task. What a worker would provide is provided, unless
+        it is given."""
+        value: C = self._body(self, *args, **kwargs) if self.bind else self._body(*args, **kwargs)
+        return value
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send a call; durable when this returns.
@@ -165,6 +129,34 @@ class Task(Generic[P, R, C]):
         rolled back. `transaction` as for `Kernel.within`, which takes many calls, and asynchronous sessions."""
         with self.app.within(transaction):
             return self.app.send(self, args, kwargs or {}, options)
+
+    def apply(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[R]:
+        """Run a call here and now, as a worker would but for its services: no limits, no delays, retries at once.
+
+        The result is there when this returns; with `throw`, what the task raises is raised. Errors of arguments and
+        options as for `apply_async`.
+        """
+        app = self.app
+        message = app.sheet(self.name, self).message(args, kwargs or {}, options)
+        return app.apply(message, throw or app.config.tasks.eager_propagates)
+
+    async def aapply(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[R]:
+        """`apply` for coroutines: it runs in a thread beside them."""
+        return await in_thread(lambda: self.apply(args, kwargs, throw=throw, **options))
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """`delay` for coroutines; calls made at the same time travel together."""

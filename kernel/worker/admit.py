@@ -7,6 +7,7 @@ from typing import Any
 
 from kernel import discovery
 from kernel import envelope as wire
+from kernel.body.reading import Before
 from kernel.call import RESULT_KEPT
 from kernel.clock import Clock
 from kernel.compression import method
@@ -27,7 +28,6 @@ from kernel.task import Task
 from kernel.versions import FIRST
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
-from kernel.worker.reading import Before
 
 #: An envelope for bytes that are none.
 BLANK = Envelope("", "", b"", "")

@@ -8,16 +8,16 @@ from typing import Any
 
 from kernel.arity import is_coroutine
 from kernel.body.compose import body_of
+from kernel.body.reading import Reading
 from kernel.body.rites import Rites
-from kernel.compression import MOST_GROWTH, packer
+from kernel.compression import packer
 from kernel.limits.bounds import Bounds
-from kernel.models import Models, dumper
+from kernel.models import dumper
 from kernel.policy import retry_policy
 from kernel.ports import Serializer
 from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.versions import FIRST, Versions
-from kernel.worker.reading import Reading
 
 #: How much one run changes the mean runtime.
 WEIGHT = 0.1
@@ -65,7 +65,7 @@ class Plan:
         self.dumps = _dumps(serializer, dumper(options))
         #: Version of the arguments that the body takes.
         self.version: int = options.get("version", FIRST)
-        self.reading = _reading(task, self.version, defaults)
+        self.reading = Reading(Versions(), FIRST, None, 0) if task is None else Reading.of_task(task, defaults)
         #: How bodies are read, by codec; filled as they come.
         self.loaders: dict[str, Callable[[bytes], Any]] = {}
         #: Makes large records smaller.
@@ -107,14 +107,6 @@ class Plan:
         self.coroutine = False
         if self.rites is not None:
             self.rites.bridge(block_on)
-
-
-def _reading(task: Task[..., Any, Any] | None, version: int, defaults: Tasks) -> Reading:
-    models = None
-    if task is not None and task.options.get("pydantic"):
-        models = Models(task.function, task.options, 1 if task.bind else 0, frozenset())
-    versions = Versions() if task is None else task.versions
-    return Reading(versions, version, models, defaults.max_payload * MOST_GROWTH)
 
 
 def _dumps(serializer: Serializer, plain: Callable[[Any], Any] | None) -> Callable[[Any], bytes]:

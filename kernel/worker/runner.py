@@ -24,7 +24,7 @@ from kernel.errors import (
     WorkerLost,
 )
 from kernel.outcome import Again, Drop, Error, Failed, GiveBack, Ok, Outcome, Replaced, describe, printable
-from kernel.policy import RetryPolicy
+from kernel.policy import RetryPolicy, allowed_retries
 from kernel.pools.steer import Steered
 from kernel.worker.job import Job
 from kernel.worker.revoking import Terminated
@@ -202,7 +202,7 @@ class Runner:
     def _retry(self, job: Job, cause: BaseException | None, asked: Retry | None) -> Outcome:
         envelope = job.envelope
         policy = job.plan.retry
-        allowed = allowed_retries(job, asked)
+        allowed = allowed_retries(policy, envelope, asked)
         if allowed is not None and envelope.attempt >= allowed:
             dead = job.plan.dead_letter if job.plan.dead_letter is not None else allowed > 0
             error = cause or MaxRetriesExceeded(f"{envelope.task} asked for a retry and none of {allowed} is left")
@@ -215,16 +215,6 @@ class Runner:
         if asked is not None and isinstance(asked.call, Envelope):
             again.call, again.queue = asked.call, asked.queue
         return again
-
-
-def allowed_retries(job: Job, asked: Retry | None) -> int | None:
-    """How many retries the job has: the run's own word, else the call's, else the task's. None: no limit."""
-    if asked is not None and asked.max_retries is not False:
-        return asked.max_retries
-    override: int | None = job.envelope.extra.get(wire.MAX_RETRIES)
-    if override is not None:
-        return None if override < 0 else override
-    return job.plan.retry.max_retries
 
 
 def _later(job: Job, at: float) -> float:

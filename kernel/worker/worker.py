@@ -17,6 +17,7 @@ from kernel.envelope import dead_queue
 from kernel.errors import ConfigError, Unavailable
 from kernel.native import Signal
 from kernel.own import set_current_app
+from kernel.provided import close_process
 from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
@@ -265,6 +266,7 @@ class Worker:
         self.handover.close()
         for pump in self.ports.completed.pumps:
             pump.stop(LAST_STEPS)
+        close_process()
         self.app.hooks.manager.hook.kernel_worker_stop(worker=self)
         if not self._guest:
             self.app.close()

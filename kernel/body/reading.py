@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kernel.compression import Method
+from kernel.compression import MOST_GROWTH, Method
 from kernel.errors import DecodeError
-from kernel.models import Models
+from kernel.models import Models, dumper
+from kernel.settings import Tasks
+from kernel.task import Task
 from kernel.versions import FIRST, Versions
 
 Loads = Callable[[bytes], Any]
@@ -16,14 +18,33 @@ Loads = Callable[[bytes], Any]
 class Reading:
     """How the bodies of one task are read. Most tasks have none: then the serializer does all of it."""
 
-    __slots__ = ("_models", "_most", "_newest", "_versions")
+    __slots__ = ("_models", "_most", "_newest", "_versions", "plain")
 
-    def __init__(self, versions: Versions, newest: int, models: Models | None, most: int) -> None:
+    @classmethod
+    def of_task(cls, task: Task[..., Any, Any], settings: Tasks) -> Reading:
+        """How the bodies of a task are read; `ConfigError` for annotations that cannot be validated."""
+        options, models = task.options, None
+        if options.get("pydantic"):
+            models = Models(task.function, options, int(task.bind), frozenset(task.needs))
+        return cls(
+            task.versions, options.get("version", FIRST), models, settings.max_payload * MOST_GROWTH, dumper(options)
+        )
+
+    def __init__(
+        self,
+        versions: Versions,
+        newest: int,
+        models: Models | None,
+        most: int,
+        plain: Callable[[Any], Any] | None = None,
+    ) -> None:
         """`most`: bytes that a packed body may become."""
         self._versions = versions
         self._newest = newest
         self._models = models
         self._most = most
+        #: Makes plain values of a result.
+        self.plain: Callable[[Any], Any] = plain or _itself
 
     def of(self, loads: Loads, version: int = FIRST, packed: Method | None = None) -> Loads:
         """What reads a body that `loads` decodes, of this version; `loads` itself where that is all."""
@@ -60,3 +81,7 @@ class Before:
         """As `Serializer.loads`, of a body."""
         args, kwargs = self._loads(body)
         return [[self._value, *args], kwargs]
+
+
+def _itself(value: Any) -> Any:
+    return value
