@@ -58,10 +58,11 @@ class Registry:
 
     def finalize(self, annotations: tuple[Annotation, ...]) -> None:
         """Give the tasks the options that the configuration has for them."""
-        self.final = True
         self._annotations = annotations
         for task in self.own.values():
             self._annotate(task)
+        # Last: another thread must not make its first call with options that are not there yet. Twice does no harm.
+        self.final = True
 
     def forget(self) -> None:
         """The configuration may be another one next time."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from json import dumps
+from typing import Any
+
 import click
 
 from kernel.cli.context import Context, json_option, ports
@@ -20,5 +23,11 @@ def config(context: Context, as_json: bool) -> None:
     if as_json:
         print_json({setting.key: {"value": setting.value, "source": setting.source} for setting in settings})
         return
-    shown = [(s.key, ", ".join(s.value) if isinstance(s.value, tuple) else s.value, s.source) for s in settings]
-    print_table(("setting", "value", "source"), shown)
+    print_table(("setting", "value", "source"), [(each.key, _shown(each.value), each.source) for each in settings])
+
+
+def _shown(value: Any) -> Any:
+    """A list as its items, and what is in it as JSON where it is more than a name."""
+    if isinstance(value, tuple):
+        return ", ".join(item if isinstance(item, str) else dumps(item) for item in value)
+    return dumps(value) if isinstance(value, dict) else value

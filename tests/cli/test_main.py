@@ -153,6 +153,29 @@ def test_settings_are_shown_with_their_source(shop: Shop, monkeypatch: pytest.Mo
     assert "KERNEL_RESULT_EXPIRES" in shop.run("config").output
 
 
+def test_settings_with_a_structure_are_shown_as_they_are_written(shop: Shop, written: Write) -> None:
+    written(
+        "kernel.toml",
+        """
+        declared_queues = ["mail", { name = "all", broadcast = true }]
+        routes = { "shop.*" = { queue = "mail", priority = 5 }, "re:x" = "mail" }
+        annotations = { "shop.pay" = { priority = 9 } }
+        """,
+    )
+    shown = shop.run("config").output
+    assert '["shop.*", {"queue": "mail", "priority": 5}], ["re:x", {"queue": "mail"}]' in shown
+    assert '{"shop.pay": {"priority": 9}}' in shown
+    assert shop.json("config")["declared_queues"]["value"] == [{"name": "mail"}, {"name": "all", "broadcast": True}]
+    assert {queue["queue"] for queue in shop.json("queues")} >= {"mail", "all", "default"}
+
+
+def test_a_report_says_what_was_set_and_no_secret(shop: Shop) -> None:
+    report = shop.run("report", "--results", "redis://me:secret@here").output
+    assert "setting" in report
+    assert "redis://me:***@here" in report
+    assert "secret" not in report
+
+
 def test_secrets_of_urls_are_masked(shop: Shop) -> None:
     result = CliRunner().invoke(cli, ["config", "--transport", shop.url, "--results", "redis://me:secret@here"])
     assert "redis://me:***@here" in result.output

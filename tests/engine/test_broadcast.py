@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from engine.conftest import Make
-from engine.harness import PATIENCE
+from engine.harness import PATIENCE, Engine
 from kernel_memory import MemoryTransport
+from services.rabbitmq import shared_rabbitmq
+from services.redis import shared_redis
 from support import eventually
 
 from kernel import Broadcast, Kernel, Queue
@@ -100,6 +105,30 @@ def test_who_comes_later_has_missed_it(engines: Make) -> None:
         eventually(lambda: _ready(engine, 1), PATIENCE, "it listens")
         tell.delay(2)
         eventually(lambda: ran == [2], PATIENCE, "the second one came")
+
+
+# -- real services, sealed -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", [shared_redis, shared_rabbitmq])
+def test_sealed_broadcasts_reach_everybody_on_a_real_service(service: Callable[[], str]) -> None:
+    name = f"b{uuid4().hex[:10]}"
+    seal = f"hmac://?key=k1:{b64encode(bytes(32)).decode().rstrip('=')}"
+    engine = Engine(f"{service()}?prefix={name}", "threads", seal=seal, results="none", **ALL)
+    ran: list[int] = []
+
+    @engine.task(queue="all", ignore_result=True)
+    def tell(number: int) -> None:
+        ran.append(number)
+
+    try:
+        with engine.run(), engine.run():
+            eventually(lambda: _ready(engine, 2), PATIENCE, "both listen")
+            tell.delay(1)
+            tell.delay(2)
+            eventually(lambda: sorted(ran) == [1, 1, 2, 2], PATIENCE, "two copies of each")
+    finally:
+        engine.close()
 
 
 # -- the transport -------------------------------------------------------------------------------------------

@@ -34,3 +34,18 @@ def test_strict_turns_never_change() -> None:
 def test_what_is_no_queue_is_refused(queues: list[str]) -> None:
     with pytest.raises(ConfigError, match="queue"):
         Turns(queues)
+
+
+def test_what_is_excluded_is_left_out() -> None:
+    turns = Turns(["a:5", "b", "c:2"], excluded=["b"])
+    assert turns.names == ["a", "c"]
+    assert sorted(turns.next()) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("excluded", "message"),
+    [(["x"], "queue 'x' is excluded, and not among those: a, b"), (["a", "b"], "all queues are excluded")],
+)
+def test_what_cannot_be_excluded_is_refused(excluded: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Turns(["a", "b"], excluded=excluded)
