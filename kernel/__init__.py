@@ -1,8 +1,9 @@
 """kernel: a distributed task queue built as a ports-and-adapters toolkit."""
 
 from kernel.app import Kernel
-from kernel.canvas import Signature, chain, chord, chunks, group, signature
+from kernel.canvas import Signature, StampingVisitor, chain, chord, chunks, group, signature, starmap, xmap
 from kernel.declaring import shared_task
+from kernel.drawing import draw
 from kernel.eager import EagerResult
 from kernel.envelope import Envelope
 from kernel.errors import (
@@ -64,6 +65,7 @@ __all__ = [
     "current_app",
     "current_request",
     "current_task",
+    "draw",
     "get_task_logger",
     "group",
     "once",

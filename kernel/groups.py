@@ -37,7 +37,7 @@ class ResultSet(Generic[T]):
     def __init__(self, results: Iterable[AsyncResult[T]], source: Results) -> None:
         """`source` is where all of them are read: `Kernel.results`."""
         self.results: list[AsyncResult[T]] = list(results)
-        self._source = source
+        self.source = source
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.results)}>"
@@ -99,7 +99,7 @@ class ResultSet(Generic[T]):
         for part in self._parts():
             while (late := self._settled(part, propagate)) is not None:
                 left = self._left(deadline, timeout)
-                self._source.await_any([late.id], left)
+                self.source.await_any([late.id], left)
         return [result.get(0.0, propagate) for result in self.results]
 
     join = get
@@ -109,8 +109,8 @@ class ResultSet(Generic[T]):
         deadline = None if timeout is None else monotonic() + timeout
         for part in self._parts():
             ids = [result.id for result in part]
-            while (late := self._taken(part, await self._source.aawait_any(ids, 0.0), propagate)) is not None:
-                await self._source.aawait_any([late.id], self._left(deadline, timeout))
+            while (late := self._taken(part, await self.source.aawait_any(ids, 0.0), propagate)) is not None:
+                await self.source.aawait_any([late.id], self._left(deadline, timeout))
         return [result.get(0.0, propagate) for result in self.results]
 
     def _parts(self) -> Iterator[list[AsyncResult[T]]]:
@@ -127,7 +127,7 @@ class ResultSet(Generic[T]):
 
     def _settled(self, part: Sequence[AsyncResult[T]], propagate: bool) -> AsyncResult[T] | None:
         """Look at some; the first that has not ended."""
-        return self._taken(part, self._source.entries([result.id for result in part]), propagate)
+        return self._taken(part, self.source.entries([result.id for result in part]), propagate)
 
     def _taken(
         self, part: Sequence[AsyncResult[T]], entries: list[Entry | None], propagate: bool
@@ -144,7 +144,7 @@ class ResultSet(Generic[T]):
 
     def as_completed(self, timeout: float | None = None) -> Completed[T]:
         """One after the other as they finish, with `for` or `async for`."""
-        return Completed(self.results, self._source, timeout, monotonic)
+        return Completed(self.results, self.source, timeout, monotonic)
 
     async def __aiter__(self) -> AsyncIterator[AsyncResult[T]]:
         async for result in self.as_completed():
@@ -155,7 +155,7 @@ class ResultSet(Generic[T]):
     def _states(self) -> list[str]:
         states: list[str] = []
         for part in self._parts():
-            for result, entry in zip(part, self._source.entries([result.id for result in part]), strict=True):
+            for result, entry in zip(part, self.source.entries([result.id for result in part]), strict=True):
                 states.append("PENDING" if entry is None else entry.state)
                 if entry is not None and entry.state in FINAL:
                     result.take(entry)
@@ -188,11 +188,11 @@ class ResultSet(Generic[T]):
 
     def revoke(self, terminate: bool = False) -> None:
         """Keep all from running, as `AsyncResult.revoke` does."""
-        self._source.revoke([result.id for result in self.results], terminate)
+        self.source.revoke([result.id for result in self.results], terminate)
 
     def forget(self) -> None:
         """Delete what is stored for all."""
-        self._source.forget([result.id for result in self.results])
+        self.source.forget([result.id for result in self.results])
 
 
 class GroupResult(ResultSet[T]):
@@ -209,7 +209,7 @@ class GroupResult(ResultSet[T]):
 
     def save(self) -> None:
         """Keep which results belong to the group, for `restore`, for as long as results are kept."""
-        self._source.save(_SPACE + self.id, _pack((self.id, [result.id for result in self.results])))
+        self.source.save(_SPACE + self.id, _pack((self.id, [result.id for result in self.results])))
 
     @classmethod
     def restore(cls, id: str, app: Application | None = None) -> GroupResult[Any] | None:
@@ -229,4 +229,4 @@ class GroupResult(ResultSet[T]):
 
     def delete(self) -> None:
         """Forget what `save` has kept; the results stay."""
-        self._source.forget([_SPACE + self.id])
+        self.source.forget([_SPACE + self.id])

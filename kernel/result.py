@@ -116,6 +116,11 @@ class AsyncResult(Generic[T]):
             self._entry = entry
         return entry
 
+    @property
+    def source(self) -> Results:
+        """Where it is read."""
+        return self._results
+
     def take(self, entry: Entry) -> None:
         """Note a final record that somebody has read for it."""
         self._entry = entry

@@ -21,6 +21,7 @@ from kernel import (
     chain,
     chord,
     chunks,
+    draw,
     group,
     signature,
     starmap,
@@ -262,6 +263,19 @@ def test_what_a_task_sends_are_its_children(lone: Engine) -> None:
         child = result.get(PATIENCE)
         assert [each.id for each in result.children] == [child]
         assert result.children[0].get(PATIENCE) == 2
+
+
+def test_a_picture_shows_how_far_it_is(lone: Engine) -> None:
+    task = lone.task(add)
+    flow = task.s(1, 2) | group(task.s(3), task.s(4))
+    result = flow.delay()
+    assert "fill" not in draw(flow, result)
+    with lone.run():
+        result.get(PATIENCE)
+        drawn = draw(flow, result, form="dot")
+        assert drawn.count("#c8e6c9") == 3
+        assert drawn.startswith("digraph")
+        assert draw(flow).startswith("flowchart")
 
 
 def test_a_group_is_saved_and_restored(lone: Engine) -> None:
