@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from types import ModuleType
 
 from kernel import modules
 from kernel.app import Kernel
 from kernel.errors import ConfigError
+
+log = logging.getLogger("kernel")
 
 #: Modules looked for in the working directory when no application is named, in this order.
 OBVIOUS = ("kernel_app", "app", "tasks")
@@ -61,6 +65,19 @@ def load_tasks(app: Kernel) -> None:
             if search.related_name is None or modules.exists(name):
                 modules.module(name)
     app.finalize()
+    known = app.tasks
+    for annotation in settings.annotations:
+        if annotation.exact and annotation.pattern not in known:
+            # No error: workers of several applications may share a file.
+            log.warning("annotations name the task %r, which is not known here%s", annotation.pattern,
+                        _meant(annotation.pattern, known))  # fmt: skip
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    import difflib  # for a warning only
+
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _mentions_kernel(path: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import copy
 from typing import Any, TypeVar, cast
 
@@ -110,11 +110,6 @@ class Registry:
                 f"{task.name} is a task of {task.app!r}, not of {self._app!r}: send it there, or by its name"
             )
         return task
-
-    def strangers(self) -> Iterable[str]:
-        """Names in the annotations that no task has; patterns are not judged."""
-        names = self.all()
-        return [each.pattern for each in self._annotations if each.exact and each.pattern not in names]
 
 
 def _changed(options: TaskOptions, changes: dict[str, Any]) -> TaskOptions:

@@ -372,6 +372,15 @@ def test_a_module_of_tasks_that_fails_is_not_overlooked(place: Path) -> None:
         load_tasks(app)
 
 
+def test_an_annotation_for_a_task_that_is_not_there_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    app = memory(annotations={"shop.wrok": {"priority": 1}, "mail.*": {"priority": 1}, "shop.work": {"priority": 2}})
+    app.task(name="shop.work")(lambda: 1)
+    load_tasks(app)
+    assert caplog.messages == [
+        "annotations name the task 'shop.wrok', which is not known here; did you mean 'shop.work'?"
+    ]
+
+
 # -- time zone -----------------------------------------------------------------------------------------------
 
 
