@@ -85,6 +85,9 @@ class Intake:
         self.turns = 0
         #: Set by the housekeeper while running tasks last: nothing is fetched ahead of them.
         self.stalled = False
+        #: The last batch had limited jobs: nothing is fetched ahead, because one that waited here behind others would
+        #: keep a slot from the next of its key, and one that is given back is received once more.
+        self._bounded = False
         #: Wakes the housekeeper when jobs wait that it may have to give back; the worker wires it.
         self.nudge: Callable[[], None] = lambda: None
 
@@ -131,7 +134,7 @@ class Intake:
             return 0
         pool = self._pool
         window = self._settings.prefetch_for * pool.slots
-        buffer = 0 if self.stalled else prefetch(self._outlet.mean, window, self._most)
+        buffer = 0 if self.stalled or self._bounded else prefetch(self._outlet.mean, window, self._most)
         return pool.demand(buffer, FULL_FOR)
 
     def _receive(self, limit: int) -> list[Delivery]:
@@ -151,6 +154,7 @@ class Intake:
 
     def _take(self, deliveries: list[Delivery], held_until: float) -> None:
         admission = self._admit.admit(deliveries, held_until)
+        self._bounded = admission.bounded
         ready, suspects, ended = admission.ready, admission.suspects, admission.ended
         for jobs in (ready, suspects, ended):
             self._hand.add(jobs)
