@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from kernel.canvas.flow import Chord, Flow, Group, Signature, Stream, assemble, checked
+from kernel.canvas.flow import Chord, Flow, Group, Signature, assemble, checked
+from kernel.canvas.lazy import Lazy
 from kernel.canvas.names import COLLECT, MAP, STARMAP
 from kernel.errors import ConfigError
 
@@ -47,7 +48,7 @@ def group(*tasks: Flow | Iterable[Flow]) -> Group:
     stays a group: what follows gets a list of one, whatever the data happened to be.
     """
     members = _several(tasks)
-    return Group(Stream(members) if isinstance(members, Iterator) else tuple(members))
+    return Group(Lazy(map(checked, members)) if isinstance(members, Iterator) else tuple(members))
 
 
 def chord(header: Group | Iterable[Flow], body: Flow | None = None) -> Flow:
@@ -75,7 +76,7 @@ def chunks(task: str | Named, items: Iterable[Iterable[Any]], n: int) -> Group:
     source = iter(items)
     parts = iter(lambda: list(islice(source, n)), [])
     made = (starmap(task, part) for part in parts)
-    return Group(Stream(made) if isinstance(items, Iterator) else tuple(made))
+    return Group(Lazy(made) if isinstance(items, Iterator) else tuple(made))
 
 
 def _name(task: str | Named) -> str:

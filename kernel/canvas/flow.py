@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any, TypeVar
 
+from kernel.canvas.lazy import Lazy
 from kernel.canvas.names import COLLECT
 from kernel.canvas.stamp import StampingVisitor, Stamps, stamped
 from kernel.current import application
@@ -263,30 +263,6 @@ class Chain(Flow):
         return _marked(" | ".join(map(repr, self.steps)) or "chain()", self)
 
 
-class Stream:
-    """The members of a group that come from a generator: they can be taken once."""
-
-    __slots__ = ("_members",)
-
-    def __init__(self, members: Iterable[Flow], change: Callable[[Flow], Flow] | None = None) -> None:
-        self._members: Iterator[Flow] | None = iter(members) if change is None else map(change, members)
-
-    def __iter__(self) -> Iterator[Flow]:
-        members, self._members = self._members, None
-        if members is None:
-            raise ConfigError("the members of this group came from a generator and are used up: give it a list")
-        return map(checked, members)
-
-    def peek(self) -> Flow | None:
-        """The first member, which stays where it is; None where there is none, or they are used up."""
-        if self._members is None:
-            return None
-        for first in self._members:
-            self._members = chain((first,), self._members)
-            return checked(first)
-        return None
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Group(Flow):
     """Flows beside each other, each with the same input; the value is the list of theirs, in this order.
@@ -294,11 +270,11 @@ class Group(Flow):
     A generator is taken as it is, and consumed while members are sent where the group comes first in its workflow.
     """
 
-    members: tuple[Flow, ...] | Stream = ()
+    members: tuple[Flow, ...] | Lazy = ()
 
     def __post_init__(self) -> None:
         Flow.__post_init__(self)
-        if not isinstance(self.members, Stream):
+        if not isinstance(self.members, Lazy):
             self._measure(map(checked, self.members))
 
     def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Group:
@@ -310,7 +286,7 @@ class Group(Flow):
     def _each(self, change: Callable[[Flow], Flow]) -> Group:
         """Every member changed; those of a generator when they are made."""
         members = self.members
-        changed = Stream(members, change) if isinstance(members, Stream) else tuple(map(change, members))
+        changed = Lazy(map(change, members)) if isinstance(members, Lazy) else tuple(map(change, members))
         return replace(self, members=changed)
 
     def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Group:
@@ -320,7 +296,7 @@ class Group(Flow):
         return Flow._stamp(group, visitor, stamps, append)
 
     def __repr__(self) -> str:
-        text = "..." if isinstance(self.members, Stream) else _listed(self.members, {})
+        text = "..." if isinstance(self.members, Lazy) else _listed(self.members, {})
         return f"group({text}){self._marks()}"
 
 
@@ -341,6 +317,11 @@ class Chord(Flow):
     def inner(self) -> tuple[Flow, ...]:
         """The header, and the stages of the body."""
         return (self.header, *self.body.stages)
+
+    def __call__(self, body: Flow | None = None, **options: Any) -> Any:
+        """Start it, with another body where one is given: `chord(header)(body)`, as Celery's users write it."""
+        flow = self if body is None else assemble((self.header, *checked(body).stages))
+        return flow.apply_async(**options)
 
     def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Chord:
         """The same with more arguments for each member of its header, and with options."""
@@ -368,7 +349,7 @@ def leaves(flow: Flow) -> Iterator[Signature]:
         elif isinstance(at, Chord):
             todo += [at.body, at.header]
         elif isinstance(at, Group):
-            first = at.members.peek() if isinstance(at.members, Stream) else next(iter(at.members), None)
+            first = at.members.peek() if isinstance(at.members, Lazy) else next(iter(at.members), None)
             todo += [] if first is None else [first]
 
 

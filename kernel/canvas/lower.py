@@ -11,7 +11,7 @@ import msgspec
 
 from kernel.canvas.advance import SEAL, Spot, flowing, full, joined, watched
 from kernel.canvas.effects import Count, Keep, Kept, Post, Request, Requests, Send
-from kernel.canvas.flow import Flow, Group, Signature, Stream
+from kernel.canvas.flow import Flow, Group, Signature
 from kernel.canvas.frames import (
     Fan,
     Frame,
@@ -33,6 +33,7 @@ from kernel.canvas.frames import (
     replacement_key,
     seal_key,
 )
+from kernel.canvas.lazy import Lazy
 from kernel.canvas.names import COLLECT, DEADLINE
 from kernel.errors import ConfigError
 
@@ -214,7 +215,7 @@ class Lowering:
         waited = bool(left) or value
         n = names.next(end and not waited)
         merged = _merged(options, group.options)
-        lazy = not group.members and self.streamed is not None and isinstance(self.streamed.members, Stream)
+        lazy = not group.members and self.streamed is not None and isinstance(self.streamed.members, Lazy)
         base = numbered(names.base, n)
         members = [encode(self.whole(each, member_id(base, at), merged)) for at, each in enumerate(group.members)]
         if not waited:
@@ -231,7 +232,7 @@ class Lowering:
 
     def _listed(self, stage: Flow, lazy: bool) -> Flow:
         """A group of a generator that cannot be consumed while it is sent, as one of a list."""
-        if not isinstance(stage, Group) or not isinstance(stage.members, Stream) or (lazy and not self._still):
+        if not isinstance(stage, Group) or not isinstance(stage.members, Lazy) or (lazy and not self._still):
             return stage
         if self._still:
             raise ConfigError("a group of a generator is used up by looking at it: give it a list")
@@ -300,7 +301,7 @@ def _streaming(work: Lowering, spot: Spot) -> Generator[Request, Any, int]:
     assert work.streamed is not None
     fan, frames, source = decode_frame(spot.frames[0]), spot.frames[1:], work.streamed.members
     assert isinstance(fan, Fan)
-    size = -1 if isinstance(source, Stream) else len(source)
+    size = -1 if isinstance(source, Lazy) else len(source)
     group = numbered(spot.base, fan.n)
     join = "" if fan.body is None else join_key(group, spot.generation)
     if join:

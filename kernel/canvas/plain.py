@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kernel.canvas.flow import MAX_DEPTH, MAX_SIZE, Chain, Chord, Flow, Group, Signature, Stream
+from kernel.canvas.flow import MAX_DEPTH, MAX_SIZE, Chain, Chord, Flow, Group, Signature
+from kernel.canvas.lazy import Lazy
 from kernel.errors import ConfigError, DecodeError
 
 Plain = dict[str, Any]
@@ -52,7 +53,7 @@ def to_plain(flow: Flow) -> Plain:
 
 
 def _members(group: Group) -> list[Plain]:
-    if isinstance(group.members, Stream):
+    if isinstance(group.members, Lazy):
         raise ConfigError("a group of a generator has no plain form: give it a list")
     return [to_plain(member) for member in group.members]
 

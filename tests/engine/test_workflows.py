@@ -155,6 +155,7 @@ def test_what_is_empty_has_a_value(lone: Engine) -> None:
     with lone.run():
         assert (group() | body.s()).delay().get(PATIENCE) == 0
         assert chord([], body.s()).delay().get(PATIENCE) == 0
+        assert chord([signature("total", ([5],))])(body.s()).get(PATIENCE) == 5
         assert chord(iter(()), body.s()).delay().get(PATIENCE) == 0
         assert chain().delay().get(PATIENCE) is None
         assert group().delay().get(PATIENCE) == []
