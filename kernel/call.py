@@ -216,6 +216,7 @@ class CallSheet:
                 raise TypeError(reason)
             codec = self._serializer(options["serializer"]) if "serializer" in options else self._dumps
             changed = changed.but(body=self._body(args, kwargs, codec, options, extra), codec=codec.name)
+            extra.pop(wire.INPUTS, None)  # what the message did not carry is among its arguments now
         payload = encode(changed)
         if len(payload) > self._limit:
             self._too_large(payload)

@@ -11,7 +11,7 @@ import pytest
 from engine.harness import Engine
 from support import eventually
 
-from kernel import ConfigError, Kernel
+from kernel import ConfigError, Kernel, chord, signature
 from kernel import envelope as wire
 from kernel.envelope import decode
 from kernel.errors import DecodeError, Rejected
@@ -260,3 +260,35 @@ def test_frames_say_how_they_are_read() -> None:
     extra = decode(out.payload).extra
     assert (extra[wire.SCHEMA], extra[wire.ENCODING], out.priority) == (4, "zlib", 2)
     app.close()
+
+
+# -- in workflows --------------------------------------------------------------------------------------------
+
+
+def test_a_value_that_comes_from_a_workflow_is_validated_and_raised_with_the_rest(pooled: Engine) -> None:
+    def total(items: list[Item], factor: int) -> int:
+        return factor * sum(item.price for item in items)
+
+    host = pooled.host()
+    host.task(name="price")(lambda price: {"name": "x", "price": price})
+    host.task(name="total", pydantic=True, version=2)(total)
+    pooled.host = lambda **changes: host  # type: ignore[method-assign]
+    for name in ("price", "total"):
+        pooled.app.task(name=name, version=2 if name == "total" else 1)(lambda *args: None)
+    with pooled.run():
+        prices = [signature("price", (price,)) for price in (1, 2)]
+        assert pooled.get(chord(prices, signature("total", (10,))).delay()) == 30
+        pooled.empty()
+
+
+def test_a_retry_with_other_arguments_is_not_given_the_value_again(pooled: Engine) -> None:
+    @pooled.task(bind=True)
+    def body(self: Any, values: list[int], more: int = 0) -> list[Any]:
+        if self.request.retries == 0:
+            self.retry(args=([*values, 3],), kwargs={"more": 1}, countdown=0.01)
+        return [values, more]
+
+    pooled.task(name="one")(lambda number: number)
+    with pooled.run():
+        members = [signature("one", (number,)) for number in (1, 2)]
+        assert pooled.get(chord(members, signature("body")).delay()) == [[1, 2, 3], 1]

@@ -46,7 +46,7 @@ def test_what_only_a_later_release_can_keep_is_sent_on_and_not_run(field: int) -
 
 def test_after_unknown_for_it_is_a_dead_letter_that_says_why() -> None:
     clock = FakeClock()
-    outcome = judge(clock, {wire.FLOW: "x", wire.UNKNOWN_SINCE: clock.now() - 601})
+    outcome = judge(clock, {wire.ON_OK: "x", wire.UNKNOWN_SINCE: clock.now() - 601})
     assert isinstance(outcome, Failed)
     assert outcome.dead == "unprocessable"
     assert "later release" in outcome.reason

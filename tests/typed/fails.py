@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from kernel import Kernel, Task, shared_task
+from kernel import Kernel, Task, provide, shared_task
 
 app = Kernel("typed")
 
@@ -99,3 +100,18 @@ def retries(task: Task[..., Any, Any]) -> None:
     if task.requst:  # refused: attr-defined, reportAttributeAccessIssue
         task.retry(countdown="3")  # refused: call-overload, reportArgumentType
     task.retry(exc=3)  # refused: call-overload, reportArgumentType
+
+
+# -- what a worker provides ----------------------------------------------------------------------------------
+
+
+def session() -> Iterator[list[int]]:
+    yield []
+
+
+@app.task
+def pay(order: int, *, db: str = provide(session)) -> None:  # refused: assignment, reportArgumentType
+    ...
+
+
+pay.delay()  # refused: call-arg, reportCallIssue

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 import kernel.testing
-from kernel import AsyncResult, Call, Kernel, Retry, Task, current_app, current_request, shared_task
+from kernel import AsyncResult, Call, Kernel, Retry, Task, current_app, current_request, provide, shared_task
 from kernel.hooks import Settled
 from kernel.request import Request
 
@@ -164,3 +164,35 @@ with kernel.testing.of(app, inline=True, max_retries=0) as sandbox:
     assert_type(sandbox, kernel.testing.Sandbox)
     assert_type(sandbox.run_one(), Settled | None)
     assert_type(sandbox.assert_enqueued(add, args=(1, 2), times=1), list[kernel.testing.Enqueued])
+
+
+# -- what a worker provides, and calls here and now -----------------------------------------------------------
+
+
+def session() -> Iterator[list[int]]:
+    yield []
+
+
+async def client() -> AsyncIterator[bytes]:
+    yield b""
+
+
+async def settings() -> dict[str, int]:
+    return {}
+
+
+@app.task
+def pay(order: int, *, db: list[int] = provide(session), factor: float = provide(lambda: 1.0)) -> int:
+    assert_type(db, list[int])
+    return order
+
+
+@app.task
+async def apay(order: int, *, own: bytes = provide(client), all: dict[str, int] = provide(settings)) -> int:
+    return order
+
+
+assert_type(pay.delay(1), AsyncResult[int])
+assert_type(pay.apply((1,), throw=True), AsyncResult[int])
+assert_type(apay.apply((1,)).get(), int)
+assert_type(pay(1), int)

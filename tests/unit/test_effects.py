@@ -148,3 +148,11 @@ def test_what_was_never_sent_died_when_it_was_found() -> None:
     letter = decode_dead(out.payload)
     assert letter is not None
     assert letter.first_at == NOW
+
+
+def test_a_snooze_is_the_same_attempt_at_another_time() -> None:
+    this = job(attempt=2, hop=1, expires_at=99.0)
+    out = hop(this, Again(50.0, hop=True, snoozed=True))
+    again = decode(out.payload)
+    assert (again.attempt, out.not_before) == (2, 50.0)
+    assert again.extra == {wire.HOP: 2, wire.EXPIRES_AT: 99.0, wire.ETA: 50.0}
