@@ -27,7 +27,7 @@ from kernel.worker.seat import State
 ALL: dict[str, Any] = {"declared_queues": [Broadcast("all"), Queue("default")], "queues": ["default", "all"]}
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
+@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio", "gevent", "eventlet"])
 @pytest.mark.parametrize("adapter", ["memory", "sqlite"])
 def test_every_worker_has_a_copy_and_other_queues_go_on(engines: Make, pool: str, adapter: str) -> None:
     engine = engines(pool, adapter, **ALL)
