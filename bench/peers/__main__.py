@@ -23,7 +23,7 @@ from bench.peers.processes import busy, own_cpu
 from bench.peers.record import Recording, Sample
 from bench.peers.servers import DURABILITY, Rabbitmq, Redis, Server, Sqlite
 from bench.peers.systems import PLAN, TRIAL, Row, System
-from bench.peers.workloads import backlog, footprint, latency, sending, throughput
+from bench.peers.workloads import backlog, flows, footprint, latency, sending, throughput
 from bench.peers.workloads.trial import Trial
 
 WORKLOADS: dict[str, Callable[[Trial], dict[str, float]]] = {
@@ -35,6 +35,9 @@ WORKLOADS: dict[str, Callable[[Trial], dict[str, float]]] = {
     "latency": latency.measure,
     "footprint": footprint.measure,
     "backlog": backlog.measure,
+    "chain": flows.chains,
+    "chord": flows.chord,
+    "sizes": flows.sizes,
 }
 #: Columns of the tables where there is no terminal.
 WIDTH = 200
@@ -190,7 +193,8 @@ def main(
     build/peers; remove that folder to have newer ones. Servers are private and end with the run.
 
     \b
-    Workloads: kept, ignored (no-op tasks with and without results), enqueue, bulk, latency, cpu, footprint, backlog.
+    Workloads: kept, ignored (no-op tasks with and without results), enqueue, bulk, latency, cpu, footprint, backlog,
+               chain, chord, sizes (workflows).
     Servers:   redis, rabbitmq.
 
     \b

@@ -56,6 +56,10 @@ CLAIMS = [
     Claim("RabbitMQ, bulk enqueue, confirmed, tasks/s", "bulk", "rabbitmq", "rate", "", 10_000, form="{:,.0f}"),
     Claim("Cost of a task, 1,000,000 waiting: times that with 10,000", "backlog", "redis", "few_rate", "", 1.1, True,
           "{:.2f}x", "many_rate"),
+    Claim("Redis, steps of chains: against the best Celery", "chain", "redis", "rate", BEST_CELERY, 10),
+    Claim("RabbitMQ, steps of chains: against the best Celery", "chain", "rabbitmq", "rate", BEST_CELERY, 10),
+    Claim("Redis, a chord of 10,000: share of the rate of as many plain tasks", "chord", "redis", "share", "", 0.5,
+          form=SHARE),
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import rich.table
 from rich.console import Console
 
 from bench.peers.claims import verdicts
+from bench.peers.drivers.marks import LENGTHS, STEPS
 from bench.peers.record import Recording, Sample
 from bench.peers.systems import KERNEL, LOOP, PLAN, TRIAL
 
@@ -86,6 +87,22 @@ VIEWS = {
             Column("us of CPU per task with few", "few_us"),
             Column("with many", "many_us"),
         ],
+    ),
+    "chain": View(f"Chains of {STEPS} tasks, many at once", [Column("steps/s", "rate"), *COSTS, SIZE], "rate"),
+    "chord": View(
+        "A chord of 10,000 tasks, beside as many plain tasks",
+        [
+            Column("members/s, until the body has run", "rate"),
+            Column("plain tasks/s", "plain_rate"),
+            Column("share", "share", "{:.0%}"),
+            *COSTS,
+            Column("of plain tasks, both", "plain_us"),
+        ],
+        "rate",
+    ),
+    "sizes": View(
+        "Bytes sent and stored when a chain is started",
+        [*(Column(f"of {length:,}", str(length)) for length in LENGTHS), Column("for each step", "each", "{:.1f}")],
     ),
 }
 

@@ -29,6 +29,8 @@ PIKA = System("bare loop, pika", "bare_", "pika", "bare", "bare")
 LOOP = System("bare processes, no queue", "bare_", "loop", "bare", "bare")
 PREFORK = System("Celery, default", "celery_", "prefork", "celery", "peer")
 SOLO = System("Celery, two solo workers", "celery_", "solo", "celery", "peer")
+PREFORK_LATE = System("Celery, acks late", "celery_", "prefork-late", "celery", "peer")
+SOLO_LATE = System("Celery, two solo workers, acks late", "celery_", "solo-late", "celery", "peer")
 DRAMATIQ_REDIS = System("dramatiq", "dramatiq_", "redis", "dramatiq", "peer")
 DRAMATIQ_RABBITMQ = System("dramatiq", "dramatiq_", "rabbitmq", "dramatiq", "peer")
 STREAM = System("taskiq, stream", "taskiq_", "stream", "taskiq", "peer")
@@ -77,11 +79,18 @@ PLAN = [
     Row("footprint", "redis", [KERNEL, LIST, PREFORK, SOLO, DRAMATIQ_REDIS, STREAM, RQ, HUEY], peers=2),
     Row("backlog", "redis", [KERNEL, PORTS, LIST]),
     Row("backlog", "redis", [PREFORK, DRAMATIQ_REDIS, STREAM, RQ, HUEY], long=True, peers=1),
+    Row("chain", "redis", [KERNEL, PREFORK_LATE, SOLO_LATE], peers=2),
+    Row("chord", "redis", [KERNEL, SOLO_LATE], peers=1),
+    Row("sizes", "redis", [KERNEL, SOLO_LATE], peers=1),
     Row("kept", "rabbitmq", ON_RABBITMQ),
     Row("ignored", "rabbitmq", ON_RABBITMQ, long=True, peers=1),
     Row("enqueue", "rabbitmq", [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, DRAMATIQ_RABBITMQ, TASKIQ_RABBITMQ]),
     Row("bulk", "rabbitmq", [KERNEL_RABBITMQ, PORTS_RABBITMQ, PIKA, PREFORK, TASKIQ_RABBITMQ], peers=2),
     Row("latency", "rabbitmq", WAITING_RABBITMQ, long=True, peers=1),
+    Row("chain", "rabbitmq", [KERNEL_RABBITMQ, PREFORK_LATE, SOLO_LATE], peers=2),
 ]
 #: For trials of the harness, without any server.
-TRIAL = [Row(workload, "sqlite", ON_SQLITE) for workload in ("kept", "ignored", "enqueue", "bulk", "latency")]
+TRIAL = [
+    *(Row(workload, "sqlite", ON_SQLITE) for workload in ("kept", "ignored", "enqueue", "bulk", "latency")),
+    *(Row(workload, "sqlite", [KERNEL]) for workload in ("chain", "chord", "sizes")),
+]

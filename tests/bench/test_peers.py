@@ -53,6 +53,21 @@ def test_kernel_and_the_bare_loop_run_every_task_once(tmp_path: Path) -> None:
     assert "tasks/s" in done.stdout
 
 
+@linux
+def test_workflows_run_every_task_once(tmp_path: Path) -> None:
+    store = tmp_path / "run.json"
+    command = [sys.executable, "-m", "bench.peers", "--trial", "--only", "chain,sizes", "--repeat", "1"]
+    done = subprocess.run(
+        [*command, "--seconds", "0.02", "--json", str(store)], capture_output=True, text=True, timeout=55
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    chains, sizes = Recording.load(store).samples
+    assert not chains.error, chains.error
+    assert chains.values["twice"] == 0
+    assert chains.values["rate"] > 0
+    assert sizes.values["2000"] < sizes.values["2"] + 40 * 2000
+
+
 def test_tasks_count_themselves(tmp_path: Path) -> None:
     order = {"PEERS_ORDER": json.dumps({"marks": str(tmp_path), "tasks": 4})}
     for numbers in ("0, 1", "1, 2"):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import marks
-from marks import ORDER
+from marks import ORDER, STEPS
 from side import Side, Variant, main, timed
 
-from kernel import Kernel, discovery
+from kernel import Kernel, chain, chord, discovery
 from kernel.envelope import Envelope, decode, encode
 from kernel.ids import new_id
 from kernel.ports import Delivery, Outgoing, Record, ResultStore, Transport, Waits
 
+#: Chains that are started at once.
+CHAINS = 100
 #: Messages per port call of the bare loop: as many as a worker of kernel fetches at most.
 BATCH = 1000
 #: Seconds for which results are kept: kernel's default.
@@ -29,12 +32,14 @@ _BARE = [["{bin}/python", "{driver}", "serve"]] * 2
 _BARE_SETTINGS = "two processes; the port calls of kernel's adapters in batches of 1,000, nothing of kernel around them"
 _QUORUM = "; quorum queue, every send confirmed"
 VARIANTS = {
-    "worker": Variant(_SETTINGS, _LATE, _WORKER, "`send_many`", pace=(90_000, 60_000), sends=(6000, 120_000)),
+    "worker": Variant(
+        _SETTINGS, _LATE, _WORKER, "`send_many`", pace=(90_000, 60_000), sends=(6000, 120_000), steps=20_000
+    ),
     "ports": Variant(
         _BARE_SETTINGS, _LATE, _BARE, "`Transport.send` of 1,000", pace=(150_000, 80_000), sends=(7000, 120_000)
     ),
     "worker-rabbitmq": Variant(
-        _SETTINGS + _QUORUM, _LATE, _WORKER, "`send_many`", pace=(20_000, 15_000), sends=(900, 15_000)
+        _SETTINGS + _QUORUM, _LATE, _WORKER, "`send_many`", pace=(20_000, 15_000), sends=(900, 15_000), steps=6000
     ),
     "ports-rabbitmq": Variant(
         _BARE_SETTINGS + _QUORUM, _LATE, _BARE, "`Transport.send` of 1,000", pace=(25_000, 18_000), sends=(900, 15_000)
@@ -44,6 +49,8 @@ VARIANTS = {
 app = Kernel("peers", transport=ORDER.broker, results=ORDER.results)
 noop = app.task(name="noop", ignore_result=not ORDER.kept)(marks.noop)
 burn = app.task(name="burn", ignore_result=not ORDER.kept)(marks.burn)
+step = app.task(name="step")(marks.step)
+last = app.task(name="last")(marks.last)
 TASK = {"noop": noop, "burn": burn}[ORDER.task]
 
 
@@ -69,6 +76,44 @@ class KernelSide:
             return TASK.delay(number).get(timeout=10)
 
         return timed(call, numbers)
+
+    def chains(self, numbers: range) -> None:
+        """`chain(...).delay()`, a hundred of them in one batch."""
+        for at in range(0, len(numbers), STEPS * CHAINS):
+            part = numbers[at : at + STEPS * CHAINS]
+            with app.batch():
+                for first in part[::STEPS]:
+                    self._chain(first, STEPS).delay()
+
+    def chord(self, numbers: range) -> None:
+        """`chord(...).delay()`."""
+        chord([noop.s(number) for number in numbers[:-1]], last.s()).delay()
+
+    def sizes(self, lengths: Sequence[int]) -> list[int]:
+        """The message and the pages."""
+        return [self._size(length) for length in lengths]
+
+    def _size(self, length: int) -> int:
+        transport, store = app.ports.transport, app.ports.results
+        assert store is not None
+        kept: list[Record] = []
+        put = store.put
+
+        def noted(records: Sequence[Record], ttl: float) -> list[bytes | None]:
+            kept.extend(records)
+            return put(records, ttl)
+
+        store.put = noted  # type: ignore[method-assign]
+        self._chain(0, length).delay()
+        store.put = put  # type: ignore[method-assign]
+        (delivery,) = transport.receive(["default"], 1, 1.0)
+        transport.ack([delivery])
+        return len(delivery.payload) + sum(len(record.value) for record in kept)
+
+    @staticmethod
+    def _chain(first: int, length: int) -> Any:
+        rest = [step.s(number) for number in range(first + 1, first + length)]
+        return chain(step.s(None, first), *rest)
 
     def close(self) -> None:
         """Close the ports."""

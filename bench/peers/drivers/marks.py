@@ -11,6 +11,10 @@ import mmap
 import os
 from typing import NamedTuple
 
+#: Tasks of a chain.
+STEPS = 20
+#: Lengths of the chains whose messages are measured.
+LENGTHS = (2, 20, 200, 2000)
 #: Environment variable with the order as JSON.
 VARIABLE = "PEERS_ORDER"
 
@@ -68,6 +72,18 @@ def noop(number: int) -> int:
     """The task that does nothing."""
     hit(number)
     return number
+
+
+def step(before: object, number: int) -> int:
+    """A step of a chain: it is given what the one before has returned."""
+    hit(number)
+    return number
+
+
+def last(values: list[int]) -> int:
+    """The body of a chord: the task after its members."""
+    hit(len(values))
+    return len(values)
 
 
 def burn(number: int) -> int:

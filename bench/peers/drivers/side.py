@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from marks import ORDER
+from marks import LENGTHS, ORDER
 
 
 class Variant(NamedTuple):
@@ -29,6 +29,8 @@ class Variant(NamedTuple):
     pace: tuple[int, int] = (1000, 1000)
     #: Expected sends per second: one by one, in bulk.
     sends: tuple[int, int] = (1000, 1000)
+    #: Expected steps of chains per second.
+    steps: int = 1000
     #: Processes that run tasks.
     processes: int = 2
     #: Environment variables of the workers.
@@ -57,6 +59,20 @@ class Side(Protocol):
         """Run tasks until the process is ended; only of bare loops, which have no worker program."""
 
 
+@runtime_checkable
+class Weaves(Protocol):
+    """A system that has workflows, as seen by its client."""
+
+    def chains(self, numbers: range) -> None:
+        """Start chains of `STEPS` tasks; each step is given the result of the one before and a number of its own."""
+
+    def chord(self, numbers: range) -> None:
+        """Start one chord of tasks that do nothing, whose body is given the list of their results."""
+
+    def sizes(self, lengths: Sequence[int]) -> list[int]:
+        """Bytes that are sent and stored when a chain of such a length is started."""
+
+
 def timed(call: Callable[[int], object], numbers: Iterable[int]) -> list[float]:
     """Seconds that the call took with each number."""
     took = []
@@ -80,10 +96,13 @@ def main(side: Side, variants: dict[str, Variant], packages: Sequence[str]) -> N
     elif command == "serve":
         side.serve()
         return
-    elif command in ("send", "send_many", "round_trips"):
+    elif command in ("send", "send_many", "round_trips", "chains", "chord"):
         answer = _measured(side, command)
+    elif command == "sizes":
+        assert isinstance(side, Weaves)
+        answer = {"sizes": side.sizes(LENGTHS)}
     else:
-        raise SystemExit("usage: DRIVER describe | send | send_many | round_trips | serve")
+        raise SystemExit("usage: DRIVER describe | send | send_many | round_trips | chains | chord | sizes | serve")
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
