@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from kernel.app import Kernel
-from kernel.canvas.names import DEADLINE
+from kernel.canvas.names import COLLECT, DEADLINE
 from kernel.envelope import Envelope, decode
 from kernel.errors import ConfigError, DecodeError
 from kernel.hooks import Settled, hookimpl
@@ -31,6 +31,8 @@ from kernel.worker.worker import Worker
 
 #: Runs after which a test is taken to go on for ever, unless it says another number.
 LIMIT = 1000
+#: Tasks that workflows need for themselves.
+INNER = frozenset({COLLECT, DEADLINE})
 #: Settled tasks that the message of that error looks back on.
 LAST = 50
 
@@ -112,7 +114,7 @@ class Sandbox:
             enqueued(envelope, name)
             for name in queues.live()
             for payload in queues.peek(name, LIMIT)
-            if (envelope := _readable(payload)) is not None
+            if (envelope := _readable(payload)) is not None and envelope.task not in INNER
         ]
 
     # -- running it ----------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ class Sandbox:
                 watch = self._inline and envelope is not None and envelope.task == DEADLINE
                 if message.not_before > self.clock.now() and not watch:
                     heappush(self._due, message.not_before)
-                if envelope is not None:
+                if envelope is not None and envelope.task not in INNER:
                     self._sent.setdefault((envelope.id, envelope.generation), (envelope, message.queue))
         called, self._caller.sends = getattr(self._caller, "sends", False), False
         if self._inline and called:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
@@ -16,6 +17,7 @@ from kernel import (
     ConfigError,
     Kernel,
     ResultTimeout,
+    Task,
     TaskFailed,
     current_app,
     current_request,
@@ -417,6 +419,66 @@ def test_inline_what_goes_on_for_ever_is_an_error(inline: Sandbox) -> None:
     inline.limit = 20
     with pytest.raises(AssertionError, match="still not idle after 20 runs"):
         again.delay()
+
+
+# -- workflows ---
+
+
+@app.task
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@app.task
+def fails(*_: object) -> None:
+    raise ValueError("it fails")
+
+
+@app.task
+def heard(error: dict[str, str]) -> str:
+    return error["message"]
+
+
+@app.task(bind=True)
+def replaced(self: Task[..., Any, Any]) -> int:
+    value: int = self.replace(group(add.s(1, 1), flaky.si(1), add.s(2, 2)) | total_of_numbers.s())
+    return value
+
+
+@app.task
+def total_of_numbers(values: list[object]) -> int:
+    return sum(value for value in values if isinstance(value, int))
+
+
+def test_a_workflow_runs_step_by_step(sandbox: Sandbox) -> None:
+    result = (group(add.s(1, 1), add.s(2, 2)) | total.s() | add.s(10)).delay()
+    assert [str(call) for call in sandbox.leftovers()] == [str(call) for call in sandbox.enqueued(add)]
+    assert len(sandbox.run_all()) == 2
+    sandbox.assert_enqueued(total, times=1)
+    assert len(sandbox.run_until_idle()) == 2
+    assert result.get() == 16
+
+
+def test_inline_replacements_and_failures_of_workflows(inline: Sandbox) -> None:
+    assert replaced.delay().get() == 6
+    failed = (group(add.s(1, 1), fails.s()) | total.s()).on_error(heard.s()).delay()
+    assert failed.state == "FAILURE"
+    inline.assert_enqueued(heard, times=1)
+    inline.assert_enqueued(total, times=0)
+
+
+def test_a_workflow_with_a_worker(sandbox: Sandbox) -> None:
+    with sandbox.worker(pool="threads"):
+        assert (group(add.s(1, 1), add.s(2, 2)) | total.s()).delay().get(timeout=5) == 6
+
+
+def test_a_deadline_of_a_workflow_comes_in_its_time() -> None:
+    with of(app, workflow_deadline=3600) as sandbox:
+        late = (group(add.s(1, 1), add.signature((2, 2), countdown=7200)) | total.s()).delay()
+        sandbox.run_for(3599)
+        assert late.state == "PENDING"
+        sandbox.run_for(1)
+        assert late.state == "FAILURE"
 
 
 # -- with limits ---
