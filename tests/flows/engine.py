@@ -34,7 +34,7 @@ REQUESTS = {
 }
 #: Workers at a time.
 WORKERS = 3
-#: Seconds after which a workflow that has not ended hangs.
+#: Seconds without anything to do after which a workflow that has not ended hangs.
 PATIENCE = 30.0
 
 
@@ -186,11 +186,11 @@ class Engine:
                 self._bury(at)
                 continue
             if taken:
-                quiet = 0
+                quiet, ends = 0, time.monotonic() + PATIENCE
                 continue
             size = self.app.ports.transport.sizes([QUEUE])[0]  # type: ignore[attr-defined]
             quiet = 0 if size.ready or size.in_flight else quiet + 1
-            assert time.monotonic() < ends, f"it does not end: {size}"
+            assert quiet or time.monotonic() < ends, f"it does not end: {size}"
             time.sleep(0.002)  # what is tried again at once is due at once, by a clock that may be a bit behind
 
     @property

@@ -19,6 +19,7 @@ from kernel import (
     ResultTimeout,
     Task,
     TaskFailed,
+    allow_join_result,
     current_app,
     current_request,
     current_task,
@@ -65,7 +66,8 @@ def parent(x: int) -> str:
 
 @app.task
 def asks(x: int) -> int:
-    value = add.delay(x, 1).get(timeout=5)
+    with allow_join_result():
+        value = add.delay(x, 1).get(timeout=5)
     task = current_task()
     assert task is not None
     assert task.name == asks.name, "what runs inside of a task is not that task"
@@ -74,7 +76,8 @@ def asks(x: int) -> int:
 
 @app.task
 async def asks_softly(x: int) -> int:
-    return await (await add.adelay(x, 1)).aget(timeout=5)
+    with allow_join_result():
+        return await (await add.adelay(x, 1)).aget(timeout=5)
 
 
 @app.task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kernel import Kernel, Task, provide, shared_task
+from kernel import Kernel, Task, chord, group, provide, shared_task
 
 app = Kernel("typed")
 
@@ -63,6 +63,15 @@ add.apply_async(1)  # refused: arg-type, reportArgumentType
 app.send_task(add, (1,))  # refused: arg-type, reportArgumentType
 app.send_many(add, [1, 2])  # refused: list-item, reportCallIssue
 
+# -- workflows ---------------------------------------------------------------------------------------------
+
+add.apply(3)  # refused: arg-type, reportArgumentType
+add.s(1) | 2  # refused: operator, reportOperatorIssue
+group(add.s(1), add)  # refused: arg-type, reportArgumentType
+chord(add.s(1), add.s(2))  # refused: arg-type, reportArgumentType
+add.chunks([1, 2], 10)  # refused: list-item, reportArgumentType
+add.signature((1,), coutdown=3)  # refused: call-arg, reportCallIssue
+
 # -- options of a task -------------------------------------------------------------------------------------
 
 app.task(max_retry=3)  # refused: call-overload, reportCallIssue
@@ -97,6 +106,8 @@ async def calls() -> int:
 
 
 def retries(task: Task[..., Any, Any]) -> None:
+    if task.name:
+        task.replace(add)  # refused: arg-type, reportArgumentType
     if task.requst:  # refused: attr-defined, reportAttributeAccessIssue
         task.retry(countdown="3")  # refused: call-overload, reportArgumentType
     task.retry(exc=3)  # refused: call-overload, reportArgumentType

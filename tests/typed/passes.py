@@ -7,7 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 import kernel.testing
-from kernel import AsyncResult, Call, Kernel, Retry, Task, current_app, current_request, provide, shared_task
+from kernel import (
+    AsyncResult,
+    Call,
+    Kernel,
+    Retry,
+    Signature,
+    Task,
+    chain,
+    chord,
+    current_app,
+    current_request,
+    group,
+    provide,
+    shared_task,
+)
+from kernel.canvas import Flow, Group
 from kernel.hooks import Settled
 from kernel.request import Request
 
@@ -130,6 +145,32 @@ assert_type(app.send_many(add, [(1, 2), (3, 4)]), list[AsyncResult[int]])
 assert_type(app.send_many(fetch, (("x",) for _ in range(3))), list[AsyncResult[bytes]])
 assert_type(app.send_many(add, [Call((1,), {"y": 2}, {"countdown": 3})]), list[AsyncResult[int]])
 assert_type(app.send_many("elsewhere.add", [(1, 2)]), list[AsyncResult[Any]])
+assert_type(add.apply((1, 2)), AsyncResult[int])
+assert_type(add.apply((1,), {"y": 2}, throw=True).get(), int)
+
+# -- workflows ---------------------------------------------------------------------------------------------
+
+assert_type(add.s(1), Signature)
+assert_type(add.si(1, 2), Signature)
+assert_type(add.signature((1,), countdown=3), Signature)
+assert_type(add.s(1).set(queue="slow"), Signature)
+assert_type(add.s(1) | add.s(2), Flow)
+assert_type(chain(add.s(1), add.s(2)), Flow)
+assert_type(group(add.s(n) for n in range(3)), Group)
+assert_type(group(add.s(1)).on_error(nothing.si()), Group)
+assert_type(chord([add.s(1)], many.s()), Flow)
+assert_type(add.chunks([(1, 2)], 10), Group)
+assert_type(add.map([1, 2]), Signature)
+
+
+@app.task(bind=True)
+def replaced(self: Task[..., Any, Any], n: int) -> int:
+    if n:
+        return n
+    return self.replace(add.s(1, 2) | add.s(3))
+
+
+assert_type(replaced.delay(1).get(), int)
 
 
 async def calls() -> None:
