@@ -112,10 +112,14 @@ class Gate:
         return [job for job in jobs if job.outcome is None]
 
     def note(self, ended: Sequence[Job]) -> None:
-        """Jobs that end without running, such as expired ones, leave what was handed to them while they waited."""
+        """Jobs that end without running, such as expired ones, leave what was handed to them while they waited, and
+        what their caller has claimed."""
         for job in ended:
-            if type(job.outcome) is Drop and self._slots is not None and wire.LIMITS in job.envelope.extra:
-                self._passes[job] = Pass(self._wants(job))
+            if self._slots is None or type(job.outcome) is Again or not _is_bound(job):
+                continue
+            mark = job.envelope.extra.get(wire.UNIQUE)
+            claim = Claim(mark[0], job.envelope.id, mark[3]) if mark and mark[1] in (UNTIL_START, UNTIL_DONE) else None
+            self._passes[job] = Pass(self._wants(job), claim)
 
     def _judge(self, slots: Slots, jobs: Sequence[Job]) -> None:
         left = self._enter(slots, jobs)

@@ -265,6 +265,20 @@ def test_unique_calls_of_coroutines_and_of_many(engines: Make) -> None:
         work.delay(9)
 
 
+def test_an_expired_call_leaves_its_key(engines: Make) -> None:
+    engine = engines("threads")
+
+    @engine.task(unique=Unique("k"))
+    def work() -> None: ...
+
+    first = work.apply_async(expires=0.0)
+    assert owner(engine, "work:k") == first.id
+    with engine.run():
+        engine.fails(first)
+        engine.empty()
+    assert owner(engine, "work:k") == ""
+
+
 def test_without_a_coordination_service_a_unique_call_is_refused(engines: Make) -> None:
     engine = engines("threads", coordination="none")
 
