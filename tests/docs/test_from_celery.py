@@ -29,23 +29,6 @@ from kernel.request import Request
 PAGE = ROOT / "docs/from-celery.md"
 #: What the column "here" says without a name: nothing, with a reason beside it; nothing so far; what the URL has.
 NONE, LATER, IN_URL = "none", "not in this release", "options in the URL"
-#: Written on the page, and still being built. Empty in a release.
-PENDING = {
-    "KERNEL_ALWAYS_EAGER",
-    "always_eager",
-    "eager_propagates",
-    "exchange",
-    "routing_key",
-    "Task.apply",
-    "kernel.allow_join_result",
-    "disable_sync_subtasks",
-    "EagerResult.get",
-    "EagerResult.ready",
-    "EagerResult.state",
-    "EagerResult.result",
-    "EagerResult.traceback",
-    "kernel.EagerResult",
-}
 
 
 class Row(NamedTuple):
@@ -188,11 +171,11 @@ def test_what_is_here_is_here(heading: str) -> None:
         if row.heading == heading:
             here = row.spans(1)
             assert here or row.cells[1] in (NONE, LATER, IN_URL), f"{row}: says nothing that could be looked up"
-            missing = [span for span in here if not is_there(span) and span not in PENDING]
+            missing = [span for span in here if not is_there(span)]
             assert not missing, str(row)
             # A setting of Celery that is another thing here says so.
             others = set(here) - _settings() if heading == "Settings" else set()
-            assert all("?" in span or span in PENDING or re.search("option|hook", row.cells[2]) for span in others), row
+            assert all("?" in span or re.search("option|hook", row.cells[2]) for span in others), row
 
 
 #: What stands before a name of Celery where it would be looked for here.
@@ -205,11 +188,6 @@ def test_what_is_not_here_is_not_here() -> None:
         if row.cells[1] in (NONE, LATER) and row.heading in {*OWNERS, "Result objects"}:
             there = [span for span in row.spans(0) if is_there(OWNERS.get(row.heading, "") + span)]
             assert not there, str(row)
-
-
-def test_nothing_is_pending() -> None:
-    if PENDING:
-        pytest.skip("parts of this release are still being built")
 
 
 def test_known_pains_are_complete_and_shown() -> None:
