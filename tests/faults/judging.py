@@ -168,22 +168,24 @@ def _lost(books: Books) -> Iterator[Finding]:
     fate = books.scenario.fate
     for key in sorted(books.confirmed):
         if fate == "once":
-            if not any(name[0] == key for name in books.starts) and not _died_before_begin(books, key):
+            if not any(name[0] == key for name in books.starts) and not _given_up(books, key):
                 yield Finding("lost", f"{key} never began to run")
         elif key not in books.ended and key not in books.letters:
             yield Finding("lost", f"{key} neither ran to its end nor is it a dead letter")
 
 
-def _died_before_begin(books: Books, key: str) -> bool:
-    """Whether a process acknowledged a message, and died before it began the task: what early acknowledgement means.
+def _given_up(books: Books, key: str) -> bool:
+    """Whether a message was acknowledged by a process that died before it began the task, or that was told it was not:
+    what early acknowledgement means. (The second asks again, and gives up when its lease is over by then.)
 
     It acknowledges one at a time, so that what it acknowledged last is all that is lost with it.
     """
-    acked = [event for event in books._of("settled") if event.words[1] == key]
-    for ack in acked:
-        after = [event for event in books.events if event.life == ack.life and event.at > ack.at]
-        killed = any(event.what == "fault" and event.words[0] == "kill" for event in after)
-        if killed and not any(event.what == "settled" for event in after):
+    for ack in books._of("settled"):
+        if ack.words[1] != key:
+            continue
+        after = (e for e in books._of("settled", "fault") if e.life == ack.life and e.at > ack.at)
+        met = next(after, ack)
+        if met.what == "fault" and (met.words[0] == "kill" or met.words == ("lie", f"{AFTER}acking")):
             return True
     return False
 

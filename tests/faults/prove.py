@@ -1,6 +1,7 @@
 """`python -m faults`: all engines and the mutants, one after the other; what comes of each becomes a chapter of a page.
 
 A chapter is kept as JSON below `build/prove`, so that one of them can be told anew without the hours of the others.
+Crash points and models are kept by system, for the same reason.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -70,13 +72,11 @@ class Chapter:
 # -- the chapters --------------------------------------------------------------------------------------------------
 
 
-def _crashes(quick: bool, seed: int) -> Chapter:
+def _crashes(quick: bool, seed: int, system: str) -> Chapter:
     pairs: crashes.Pairs = "none" if quick else "same"
-    verdicts = []
-    for name in ["sqlite"] if quick else PLACES:
-        with PLACES[name]() as place:
-            verdicts.append(crashes.Engine(place).run(pairs, others=not quick))
-        console.print(f"{name}: {verdicts[-1].cases} cases, {verdicts[-1].trouble() or 'nothing wrong'}")
+    with PLACES[system]() as place:
+        verdict = crashes.Engine(place).run(pairs, others=not quick)
+    console.print(f"{system}: {verdict.cases} cases, {verdict.trouble() or 'nothing wrong'}")
     columns = (
         "points", "cases", "pairs", "tasks", "kills", "others", "lost", "phantoms", "duplicates", "stuck", "missed",
     )  # fmt: skip
@@ -84,17 +84,17 @@ def _crashes(quick: bool, seed: int) -> Chapter:
         "Engine 1: crash points",
         f"python -m faults.crashes --pairs {pairs}",
         ("system", *columns),
-        [[verdict.system, *(f"{getattr(verdict, name):,}" for name in columns)] for verdict in verdicts],
+        [[system, *(f"{getattr(verdict, name):,}" for name in columns)]],
         [
             "*others*: processes frozen and woken, calls refused, done and reported as failed. *bare* is a transport "
             "without native delay and without a common commit, *duplicates* are executions beyond the first, each of "
             "them accounted for by a fault. *missed*: cases whose fault did not come to pass in three tries."
         ],
-        [trouble for verdict in verdicts for trouble in verdict.troubles],
+        verdict.troubles,
     )
 
 
-def _campaign(quick: bool, seed: int) -> Chapter:
+def _campaign(quick: bool, seed: int, system: str) -> Chapter:
     scale = 0.1 if quick else 1.0
     troubles: list[str] = []
 
@@ -127,23 +127,21 @@ def _campaign(quick: bool, seed: int) -> Chapter:
     )
 
 
-def _models(quick: bool, seed: int) -> Chapter:
-    verdicts = []
-    for name in explore.SYSTEMS:
-        examples = 0 if quick else 3000 if name == "memory" else 60
-        verdicts.append(explore.explore(name, examples, seed))
-        console.print(f"{name}: {verdicts[-1].steps} steps, {verdicts[-1].troubles or 'nothing wrong'}")
+def _models(quick: bool, seed: int, system: str) -> Chapter:
+    examples = 0 if quick else 3000 if system == "memory" else 60
+    verdict = explore.explore(system, examples, seed)
+    console.print(f"{system}: {verdict.steps} steps, {verdict.troubles or 'nothing wrong'}")
     return Chapter(
         "Engine 3: models",
         f"python -m faults.prove --only models --seed {seed}{' --quick' if quick else ''}",
         ("system", "examples", "commands"),
-        [[verdict.system, f"{verdict.examples:,}", f"{verdict.steps:,}"] for verdict in verdicts],
+        [[system, f"{verdict.examples:,}", f"{verdict.steps:,}"]],
         ["Examples of all machines of a system together; a command is one call whose answer was judged."],
-        [f"{verdict.system}, {trouble}" for verdict in verdicts for trouble in verdict.troubles],
+        [f"{system}, {trouble}" for trouble in verdict.troubles],
     )
 
 
-def _mutants(quick: bool, seed: int) -> Chapter:
+def _mutants(quick: bool, seed: int, system: str) -> Chapter:
     wanted = [m for m in mutants.MUTANTS.values() if not quick or m.place == "sqlite"]
     catches: list[mutants.Catch] = []
     for name in dict.fromkeys(mutant.place for mutant in wanted):
@@ -165,7 +163,7 @@ def _mutants(quick: bool, seed: int) -> Chapter:
     )
 
 
-def _soak(quick: bool, seed: int) -> Chapter:
+def _soak(quick: bool, seed: int, system: str) -> Chapter:
     minutes, rate = (1.0 if quick else 30.0), 150.0
     table, troubles, tasks = soak.soaked("redis", minutes, rate, "solo")
     return Chapter(
@@ -178,7 +176,7 @@ def _soak(quick: bool, seed: int) -> Chapter:
     )
 
 
-CHAPTERS: Mapping[str, Callable[[bool, int], Chapter]] = {
+CHAPTERS: Mapping[str, Callable[[bool, int, str], Chapter]] = {
     "crashes": _crashes,
     "campaign": _campaign,
     "models": _models,
@@ -187,6 +185,10 @@ CHAPTERS: Mapping[str, Callable[[bool, int], Chapter]] = {
 }
 #: Told only when asked for by name: it takes as long as it takes.
 _ASKED = ("soak",)
+#: Told one system after the other; the others run all of theirs at once.
+SYSTEMS: Mapping[str, Sequence[str]] = {"crashes": tuple(PLACES), "models": tuple(explore.SYSTEMS)}
+#: Those of a quick look.
+_QUICK = {"crashes": ("sqlite",)}
 
 
 # -- the page ------------------------------------------------------------------------------------------------------
@@ -194,8 +196,30 @@ _ASKED = ("soak",)
 
 def kept() -> list[Chapter]:
     """What was told so far, in order."""
-    files = [KEPT / f"{name}.json" for name in CHAPTERS]
-    return [Chapter(**json.loads(file.read_text("utf-8"))) for file in files if file.exists()]
+    found = []
+    for name in CHAPTERS:
+        files = [_file(name, system) for system in SYSTEMS.get(name, ("",))]
+        parts = [Chapter(**json.loads(file.read_text("utf-8"))) for file in files if file.exists()]
+        if parts:
+            found.append(joined(parts))
+    return found
+
+
+def _file(name: str, system: str) -> Path:
+    return KEPT / f"{name}{'-' if system else ''}{system}.json"
+
+
+def joined(parts: Sequence[Chapter]) -> Chapter:
+    """One chapter of those of its systems, which may have been told on different days."""
+    days = sorted({part.at for part in parts})
+    return replace(
+        parts[-1],
+        rows=[row for part in parts for row in part.rows],
+        notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
+        troubles=[trouble for part in parts for trouble in part.troubles],
+        seconds=sum(part.seconds for part in parts),
+        at=" to ".join(days[:: max(1, len(days) - 1)]),
+    )
 
 
 def written(page: str, chapters: Sequence[Chapter]) -> str:
@@ -206,32 +230,49 @@ def written(page: str, chapters: Sequence[Chapter]) -> str:
     return f"{before}{BEGIN}\n\n{told}\n{END}{after}"
 
 
-def tell(name: str, quick: bool, seed: int) -> Chapter:
-    """Run one engine and keep what came of it."""
+def tell(name: str, quick: bool, seed: int, system: str = "") -> Chapter:
+    """Run one engine, where it is told by system on that one, and keep what came of it."""
     began = time.monotonic()
-    chapter = CHAPTERS[name](quick, seed)
+    chapter = CHAPTERS[name](quick, seed, system)
     chapter.seconds = time.monotonic() - began
     chapter.at = time.strftime("%Y-%m-%d")
     chapter.machine = f"{os.cpu_count()} cores, {platform.system()}, CPython {platform.python_version()}"
-    console.print(chapter.table())
     KEPT.mkdir(parents=True, exist_ok=True)
-    (KEPT / f"{name}.json").write_text(json.dumps(asdict(chapter), indent=1), "utf-8")
+    _file(name, system).write_text(json.dumps(asdict(chapter), indent=1), "utf-8")
     return chapter
+
+
+def _systems(name: str, quick: bool, wanted: Sequence[str]) -> Sequence[str]:
+    """On which systems a chapter is told."""
+    has = SYSTEMS.get(name, ("",))
+    if wanted:
+        return [system for system in has if system in wanted]
+    return _QUICK.get(name, has) if quick else has
 
 
 @click.command()
 @click.option("--only", "names", multiple=True, type=click.Choice(list(CHAPTERS)), help="Default: all but the soak.")
+@click.option(
+    "--on",
+    "systems",
+    multiple=True,
+    type=click.Choice(sorted({s for some in SYSTEMS.values() for s in some})),
+    help="Crash points and models of these systems; default: all.",
+)
 @click.option("--quick", is_flag=True, help="A part of each.")
 @click.option("--seed", default=1, show_default=True, help="Of the random engines.")
 @click.option("--record", is_flag=True, help=f"Write what was told so far into {PAGE.relative_to(ROOT)}.")
-def main(names: tuple[str, ...], quick: bool, seed: int, record: bool) -> None:
+def main(names: tuple[str, ...], systems: tuple[str, ...], quick: bool, seed: int, record: bool) -> None:
     """Look for lost, repeated and stuck tasks with three engines, and for what they would not find with mutants.
 
     The status is 1 when anything is wrong. It takes well over an hour on two cores; --quick tries a part.
     """
     troubles: list[str] = []
     for name in names or [name for name in CHAPTERS if name not in _ASKED]:
-        troubles += tell(name, quick, seed).troubles
+        chapters = [tell(name, quick, seed, system) for system in _systems(name, quick, systems)]
+        if chapters:
+            console.print(joined(chapters).table())
+        troubles += [trouble for chapter in chapters for trouble in chapter.troubles]
     if record:
         PAGE.write_text(written(PAGE.read_text("utf-8"), kept()), "utf-8")
     if troubles:

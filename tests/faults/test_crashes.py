@@ -104,6 +104,16 @@ def test_a_dead_letter_that_should_not_be_is_found() -> None:
     assert checks(SENT, {"k": ["FAILURE", None]}, "dead", letters=[letter, letter]) == ["dead"]
 
 
+def test_who_acknowledges_before_the_run_may_lose_it_with_its_process_or_its_answer() -> None:
+    acked = [*SENT, (2, "settled", "default", "k", 0, 0, 7)]
+    assert checks(acked, {}, "early ack") == ["lost"]
+    assert checks([*acked, (2, "fault", "kill", "after acking")], {}, "early ack") == []
+    assert checks([*acked, (2, "fault", "lie", "after acking")], {}, "early ack") == []
+    assert checks([*acked, (2, "fault", "refuse", "before putting SUCCESS")], {}, "early ack") == ["lost"]
+    later = (2, "settled", "default", "another", 0, 0, 8)
+    assert checks([*acked, later, (2, "fault", "kill", "after acking")], {}, "early ack") == ["lost"]
+
+
 def test_what_does_not_come_to_rest_is_stuck() -> None:
     assert checks([*SENT, *RUN, *PUT], stuck="not at rest") == ["stuck"]
 
