@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from services.rabbitmq import rabbitmq_server
+from process.brokers import started
 from services.redis import redis_server, shared_redis
 
 from kernel import discovery
@@ -275,10 +275,12 @@ def test_redis_that_is_restarted_half_way(files: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_rabbitmq_that_is_restarted_half_way(files: Path, tmp_path: Path) -> None:
     """Its results are in a file beside it, because it keeps none."""
-    server, url = rabbitmq_server()
+    server, url = started("rabbitmq")
     restarted = Restarted(tmp_path, server.restart)
     try:
-        status, found, err = run(str(files), "--transport", url, "--kill", "--restart", restarted.command)
+        status, found, err = run(
+            str(files), "--transport", f"{url}?prefix=demo.", "--kill", "--restart", restarted.command
+        )
         assert status == 0, err
         assert restarted.error is None
         assert found["equal"]
@@ -286,7 +288,7 @@ def test_rabbitmq_that_is_restarted_half_way(files: Path, tmp_path: Path) -> Non
         assert 750 <= found["restarted"]["after"] < 1500
     finally:
         restarted.over.set()
-        server.close()
+        server.start()
 
 
 @pytest.mark.timeout(120)

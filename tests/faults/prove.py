@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import click
 from rich.console import Console
@@ -176,11 +178,40 @@ def _soak(quick: bool, seed: int, system: str) -> Chapter:
     )
 
 
+def _wide(quick: bool, seed: int, system: str) -> Chapter:
+    """The tests that the suite leaves out."""
+    report = KEPT / "wide.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "wide", f"--junitxml={report}", str(ROOT / "tests")]
+    subprocess.run(command, cwd=ROOT, check=False)
+    files: dict[str, Counter[str]] = {}
+    troubles = []
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = case.get("classname", "")
+        ended = next((child.tag for child in case), "passed")
+        files.setdefault(name, Counter())[ended] += 1
+        if ended in ("failure", "error"):
+            troubles.append(f"{name}::{case.get('name')}: {ended}")
+    return Chapter(
+        "Guarantees on every transport and pool",
+        "python -m pytest -m wide",
+        ("tests", "passed", "skipped", "failed"),
+        [
+            [f"`{name}`", str(found["passed"]), str(found["skipped"]), str(found["failure"] + found["error"])]
+            for name, found in sorted(files.items())
+        ],
+        [
+            "`make test` has each of these guarantees on each transport with one pool, and with each pool on one transport."
+        ],
+        troubles,
+    )
+
+
 CHAPTERS: Mapping[str, Callable[[bool, int, str], Chapter]] = {
     "crashes": _crashes,
     "campaign": _campaign,
     "models": _models,
     "mutants": _mutants,
+    "wide": _wide,
     "soak": _soak,
 }
 #: Told only when asked for by name: it takes as long as it takes.
@@ -232,12 +263,12 @@ def written(page: str, chapters: Sequence[Chapter]) -> str:
 
 def tell(name: str, quick: bool, seed: int, system: str = "") -> Chapter:
     """Run one engine, where it is told by system on that one, and keep what came of it."""
+    KEPT.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     chapter = CHAPTERS[name](quick, seed, system)
     chapter.seconds = time.monotonic() - began
     chapter.at = time.strftime("%Y-%m-%d")
     chapter.machine = f"{os.cpu_count()} cores, {platform.system()}, CPython {platform.python_version()}"
-    KEPT.mkdir(parents=True, exist_ok=True)
     _file(name, system).write_text(json.dumps(asdict(chapter), indent=1), "utf-8")
     return chapter
 

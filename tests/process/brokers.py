@@ -1,15 +1,26 @@
-"""Servers of the process tests that are stopped and started while workers run."""
+"""Servers of the process tests that are stopped and started while workers run.
+
+There is one of each kind in a process of the suite, because a start takes a node of RabbitMQ as much processor time as
+a test does. A test has names of its own on it, and leaves it running.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-from services.rabbitmq import rabbitmq_server
+import pytest
+from kernel_rabbitmq.names import dead_of
+from services.rabbitmq import rabbitmq_server, remove
 from services.redis import DURABLE, redis_server
+from services.server import Server
 from services.sqs import CREDENTIALS, sqs_server
 
 from kernel.app import Kernel
@@ -34,26 +45,54 @@ class Broker:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+#: Queues of the applications under test.
+QUEUES = ("default", "default.dead")
+_tests = count()
+
+
+@cache
+def started(name: str) -> tuple[Server, str]:
+    """The server of this kind, and its URL. Whoever stops it starts it again; it ends with the session."""
+    if name == "redis":
+        return redis_server(*DURABLE)
+    return rabbitmq_server() if name == "rabbitmq" else sqs_server()
+
+
 @contextmanager
 def broker(name: str, directory: Path) -> Iterator[Broker]:
-    """A private one, started."""
+    """One that is running, with nothing on it that another test has left."""
     if name == "sqlite":
         yield _sqlite(directory)
         return
+    server, url = started(name)
+    server.start()
+    prefix = f"t{os.getpid()}x{next(_tests)}"
     if name == "redis":
-        server, url = redis_server(*DURABLE)
-        made = Broker(name, f"{url}?lease={LEASE:g}", server.stop, server.start)
+        made = Broker(name, f"{url}?lease={LEASE:g}&prefix={prefix}", server.stop, server.start)
     elif name == "rabbitmq":
-        server, url = rabbitmq_server()
-        made = Broker(name, url, server.stop, server.start, stores=False)
+        made = Broker(name, f"{url}?prefix={prefix}.", server.stop, server.start, stores=False)
     else:
-        server, url = sqs_server()
-        made = Broker(name, f"{url}&lease={LEASE:g}", server.stop, server.start, durable=False, stores=False)
+        place = f"{url}&lease={LEASE:g}&prefix={prefix}-"
+        made = Broker(name, place, server.stop, server.start, durable=False, stores=False)
         made.environment.update(CREDENTIALS)
     try:
         yield made
     finally:
-        server.close()
+        server.start()
+        if name == "rabbitmq":
+            names = {dead for queue in QUEUES for dead in (queue, dead_of(queue)) if dead}
+            remove(url, [f"{prefix}.{queue}" for queue in names])
+
+
+def spread(firsts: Iterable[str], seconds: Iterable[Any], usual: Iterable[tuple[str, Any]]) -> list[Any]:
+    """Every pair, as parameters. Those that are not `usual` are `wide`: they show on one more transport or pool what
+    the usual ones show."""
+    few, others = set(usual), list(seconds)
+    return [
+        pytest.param(first, second, marks=() if (first, second) in few else pytest.mark.wide)
+        for first in firsts
+        for second in others
+    ]
 
 
 def _sqlite(directory: Path) -> Broker:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from process.brokers import Broker, broker
+from process.brokers import Broker, broker, spread
 from running import LONG, Running
 from support import eventually
 
@@ -26,7 +26,13 @@ GRACE, MARGIN = 1.0, 15.0
 LEASE = 600
 
 
-@pytest.fixture(params=["sqlite", "redis", "rabbitmq"])
+NAMES = ["sqlite", "redis", "rabbitmq"]
+#: How a pool deals with what does not end.
+WAYS = [("solo", "sleep"), ("threads", "deaf"), ("asyncio", "asleep")]
+USUAL = [*(("sqlite", way) for way in WAYS), ("redis", WAYS[1]), ("rabbitmq", WAYS[0])]
+
+
+@pytest.fixture
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     with broker(request.param, tmp_path) as made:
         made.url = made.url.replace("lease=3", f"lease={LEASE}")
@@ -39,11 +45,12 @@ def starts(ledger: Path) -> list[tuple[str, int, float]]:
     return [(word, int(pid), float(at)) for word, pid, at in lines]
 
 
-@pytest.mark.parametrize(("pool", "task"), [("solo", "sleep"), ("threads", "deaf"), ("asyncio", "asleep")])
+@pytest.mark.parametrize(("served", "way"), spread(NAMES, WAYS, USUAL), indirect=["served"])
 def test_what_does_not_end_in_time_is_with_another_worker_at_once(
-    start_worker: StartWorker, served: Broker, ledger: Path, pool: str, task: str
+    served: Broker, start_worker: StartWorker, ledger: Path, way: tuple[str, str]
 ) -> None:
     """Cancelled where the pool can do that, else given back while it still runs; and what waited behind it too."""
+    pool, task = way
     first = start_worker("--pool", pool, "-c", "1", "--grace", str(GRACE), transport=served.url)
     with Kernel("sender", transport=served.url, results="none") as app:
         app.send_task(task, [str(ledger), 3600.0 if task != "deaf" else 30.0])
@@ -62,7 +69,8 @@ def test_what_does_not_end_in_time_is_with_another_worker_at_once(
         assert at - stopped_at >= GRACE, "it had all of its time"
 
 
-def test_a_worker_that_holds_much_gives_all_of_it_back(start_worker: StartWorker, served: Broker, ledger: Path) -> None:
+@pytest.mark.parametrize("served", NAMES, indirect=True)
+def test_a_worker_that_holds_much_gives_all_of_it_back(served: Broker, start_worker: StartWorker, ledger: Path) -> None:
     first = start_worker("--pool", "threads", "-c", "4", "--grace", str(GRACE), transport=served.url)
     with Kernel("sender", transport=served.url, results="none") as app:
         app.send_many("timed", [(str(ledger), number, 0.2) for number in range(200)])

@@ -99,7 +99,9 @@ def test_solo_ends_an_overrun_with_its_process_and_goes_on(
     assert len(starts(ledger, "overrun")) == 1
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    "pool", [pytest.param(pool, marks=() if pool in ("solo", "gevent") else pytest.mark.wide) for pool in POOLS]
+)
 def test_a_task_that_never_gives_the_interpreter_back_is_killed_from_outside(
     start_worker: StartWorker, sender: Kernel, ledger: Path, pool: str
 ) -> None:

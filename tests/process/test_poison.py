@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from process.brokers import Broker, broker
+from process.brokers import Broker, broker, spread
 from running import LONG, Running
 from support import eventually
 
@@ -19,7 +19,12 @@ StartWorker = Callable[..., Running]
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"), pytest.mark.timeout(240)]
 
 
-@pytest.fixture(params=["sqlite", "redis", "rabbitmq", "sqs"])
+POOLS = ["solo", "threads", "asyncio", "gevent", "eventlet"]
+#: Each pool on one transport, and each transport with one pool.
+USUAL = [*(("sqlite", pool) for pool in POOLS), ("redis", "solo"), ("rabbitmq", "threads"), ("sqs", "threads")]
+
+
+@pytest.fixture
 def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     with broker(request.param, tmp_path) as made:
         for key, value in made.environment.items():
@@ -27,12 +32,12 @@ def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         yield made
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio", "gevent", "eventlet"])
+@pytest.mark.parametrize(
+    ("served", "pool"), spread(["sqlite", "redis", "rabbitmq", "sqs"], POOLS, USUAL), indirect=["served"]
+)
 def test_poison_is_stopped_and_nothing_beside_it_is_lost(
-    start_worker: StartWorker, served: Broker, ledger: Path, pool: str
+    served: Broker, start_worker: StartWorker, ledger: Path, pool: str
 ) -> None:
-    if pool not in ("solo", "threads") and served.name not in ("sqlite", "rabbitmq"):
-        pytest.skip("each pool on one transport with a lease and on one with a connection")
     with Kernel("sender", transport=served.url, results="none") as app:
         app.send_many("timed", [(str(ledger), number, 0.01) for number in range(20)])
         app.send_task("die", [str(ledger)])

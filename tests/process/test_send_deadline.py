@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from services.rabbitmq import control, rabbitmq_server
-from services.redis import redis_server
+from process.brokers import started
+from services.rabbitmq import control
 from services.server import Server
-from services.sqs import CREDENTIALS, sqs_server
+from services.sqs import CREDENTIALS
 from support import eventually, slowness
 
 from kernel import Kernel, Unavailable
@@ -54,12 +54,8 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             app.send_task("made")
         yield f"sqlite:///{path}", lambda: locked(path)
         return
-    start: Callable[[], tuple[Server, str]] = {
-        "redis": redis_server, "rabbitmq": rabbitmq_server, "sqs": sqs_server,
-    }[request.param]  # fmt: skip
-    server, url = start()
+    server, url = started(request.param)
     yield url, lambda: paused(server)
-    server.close()
 
 
 @pytest.fixture(params=["", "timeout=1"], ids=["slow to give up", "as patient as the sender"])
@@ -163,13 +159,12 @@ def test_nobody_listens(scheme: str, send: Send, free_port: int, monkeypatch: py
 
 
 def test_a_broker_that_has_raised_an_alarm_takes_nothing() -> None:
-    server, url = rabbitmq_server()
-    try:
-        with Kernel("alarm", transport=url, results="none", send_timeout=TIMEOUT) as app:
-            by_delay(app)
+    server, url = started("rabbitmq")
+    with Kernel("alarm", transport=url, results="none", send_timeout=TIMEOUT) as app:
+        by_delay(app)
+        try:
             control(server, "set_vm_memory_high_watermark", "0.00000001")
             for _ in range(3):
                 fails_in_time(app, by_delay)
+        finally:
             control(server, "set_vm_memory_high_watermark", "0.4")
-    finally:
-        server.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from process.brokers import Broker, broker
+from process.brokers import Broker, broker, spread
 from running import LONG, Running
 from support import eventually
 
@@ -20,12 +20,18 @@ StartWorker = Callable[..., Running]
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"), pytest.mark.timeout(240)]
 
 
-@pytest.fixture(params=["sqlite", "redis", "rabbitmq", "sqs"])
+NAMES = ["sqlite", "redis", "rabbitmq", "sqs"]
+FAILS, DIES = "gated_then_fails", "gated_then_dies"
+#: Of the four transports; how it is with the other pools and tasks, SQLite shows in `test_guarantees_leases`.
+USUAL = [*((name, FAILS) for name in NAMES), ("redis", DIES)]
+
+
+@pytest.fixture
 def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     with broker(request.param, tmp_path) as made:
         if made.name == "rabbitmq":
             made.url += (
-                "?heartbeat=2"  # the lease is the connection, which the broker closes after two that are missing
+                "&heartbeat=2"  # the lease is the connection, which the broker closes after two that are missing
             )
         for key, value in made.environment.items():
             monkeypatch.setenv(key, value)
@@ -65,9 +71,9 @@ class Frozen:
         assert len(self.first.find(r"\) started")) == 1
 
 
-@pytest.mark.parametrize("task", ["gated", "gated_then_fails", "gated_then_dies"])
+@pytest.mark.parametrize(("served", "task"), spread(NAMES, ["gated", FAILS, DIES], USUAL), indirect=["served"])
 def test_with_a_result_store_a_zombie_writes_nothing_and_sends_nothing(
-    start_worker: StartWorker, served: Broker, ledger: Path, tmp_path: Path, task: str
+    served: Broker, start_worker: StartWorker, ledger: Path, tmp_path: Path, task: str
 ) -> None:
     """The first worker fails where the second one succeeds, so whatever it would send has a trace."""
     gate = tmp_path / "gate"
@@ -83,9 +89,9 @@ def test_with_a_result_store_a_zombie_writes_nothing_and_sends_nothing(
         assert app.dead().list() == [], "nor a dead letter"
 
 
-@pytest.mark.parametrize("task", ["gated_then_fails", "gated_then_dies"])
+@pytest.mark.parametrize(("served", "task"), spread(NAMES, [FAILS, DIES], USUAL), indirect=["served"])
 def test_without_a_result_store_the_transport_refuses_the_sends_of_a_zombie_where_it_can(
-    start_worker: StartWorker, served: Broker, ledger: Path, tmp_path: Path, task: str
+    served: Broker, start_worker: StartWorker, ledger: Path, tmp_path: Path, task: str
 ) -> None:
     """Where sends and acknowledgement are one step, or the lease is known to be over, nothing is sent. RabbitMQ has
     neither before the connection is found closed, so that there a retry may be sent once too often."""
@@ -97,6 +103,8 @@ def test_without_a_result_store_the_transport_refuses_the_sends_of_a_zombie_wher
         frozen.works(app, ledger)
         runs, letters = len([word for word, _ in starts(ledger) if word == "word"]), len(app.dead().list())
         if served.name == "rabbitmq":
-            assert runs + letters <= 3
+            # One message too many: a letter, or a retry, which fails for good where the first worker takes it.
+            assert runs <= 3
+            assert letters <= 1
         else:
             assert (runs, letters) == (2, 0)
