@@ -18,12 +18,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from faults import mutant_adapters, mutant_core
-from faults.crashes import TRIES, Host, Outcome
-from faults.judging import Check
-from faults.places import PLACES, Place
-from faults.points import Fault, Role
-from faults.trial import PATIENCE, Case
+from faults.crashes import mutant_adapters, mutant_core
+from faults.crashes.engine import TRIES, Host, Outcome
+from faults.crashes.judging import Check
+from faults.crashes.places import PLACES, Place
+from faults.crashes.points import Fault, Role
+from faults.crashes.trial import PATIENCE, Case
 
 #: Seconds after which a case is stuck that is expected to be.
 IMPATIENCE: Final = 8.0

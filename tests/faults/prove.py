@@ -22,10 +22,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from faults import campaign, crashes, explore, mutants, soak
+from faults import mutants, soak
+from faults.crashes import engine as crashes
+from faults.crashes.places import PLACES
 from faults.crew import ROOT
-from faults.places import PLACES
-from faults.verdict import Verdict
+from faults.models import explore
+from faults.random import campaign
+from faults.random.verdict import Verdict
 
 PAGE = ROOT / "docs" / "reliability.md"
 KEPT = ROOT / "build" / "prove"
@@ -121,7 +124,7 @@ def _campaign(quick: bool, seed: int, system: str) -> Chapter:
         notes.append("Mended by an operator, for a fault of the broker's: " + "; ".join(mended) + ".")
     return Chapter(
         "Engine 2: random faults",
-        f"python -m faults.campaign --seed {seed} --scale {scale:g}",
+        f"python -m faults.random --seed {seed} --scale {scale:g}",
         campaign.COLUMNS,
         [[str(cell) for cell in each.row] for each in sums],
         notes,
@@ -199,9 +202,7 @@ def _wide(quick: bool, seed: int, system: str) -> Chapter:
             [f"`{name}`", str(found["passed"]), str(found["skipped"]), str(found["failure"] + found["error"])]
             for name, found in sorted(files.items())
         ],
-        [
-            "`make test` has each of these guarantees on each transport with one pool, and with each pool on one transport."
-        ],
+        ["`make test` has each of them on each transport with one pool, and with each pool on one transport."],
         troubles,
     )
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from faults.crashes.places import PLACES
 from faults.mutants import MUTANTS, Catch, hunt
-from faults.places import PLACES
 
 #: Those whose cases are short. `python -m faults.mutants` tries all.
 QUICK = {

@@ -80,7 +80,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 def link(made: Environment) -> None:
-    """What other packages kernelq needs are those of this environment: installing them again takes longer than all else."""
+    """What other packages kernelq needs are those of this environment: to install them again takes a minute."""
     (site,) = (made.home / "venv").glob("lib/python*/site-packages")
     left = [Requirement(text) for text in metadata.requires("kernelq") or ()]
     found: set[str] = set()

@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 import kernel
-from faults.flows import SCENARIOS, Scenario
-from faults.judging import Finding, judge
-from faults.places import PLACES, Place
-from faults.points import Fault, Mode, Role, expected, journal, modes
-from faults.trial import Case, audited, points_of, run
+from faults.crashes.judging import Finding, judge
+from faults.crashes.places import PLACES, Place
+from faults.crashes.points import Fault, Mode, Role, expected, journal, modes
+from faults.crashes.scenarios import SCENARIOS, Scenario
+from faults.crashes.trial import Case, audited, points_of, run
 from kernel import discovery
 
 ROOT = Path(kernel.__file__).parents[1]
@@ -336,7 +336,3 @@ def table(verdicts: Sequence[Verdict]) -> Table:
     for verdict in verdicts:
         shown.add_row(verdict.system, *[str(getattr(verdict, name)) for name in columns], f"{verdict.seconds:.0f}")
     return shown
-
-
-if __name__ == "__main__":
-    main()

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-from faults import mutant_adapters, mutant_core, roles
-from faults.flows import SCENARIOS, Scenario
-from faults.places import Place
-from faults.points import Event, Fault, Process, Role, journal
+from faults.crashes import mutant_adapters, mutant_core, roles
+from faults.crashes.places import Place
+from faults.crashes.points import Event, Fault, Process, Role, journal
+from faults.crashes.scenarios import SCENARIOS, Scenario
 
 #: Processes of one case after which it is stuck, and seconds after which it is: a busy machine must not be taken for a
 #: stuck one. A mutant that is expected to be stuck has less patience.

@@ -19,7 +19,7 @@ from services.rabbitmq import remove, shared_rabbitmq
 from services.redis import shared_cluster, shared_redis
 from services.sqs import CREDENTIALS, shared_sqs
 
-from faults.model import Manner
+from faults.models.model import Manner
 from kernel import discovery
 from kernel.clock import FakeClock
 

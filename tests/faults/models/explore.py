@@ -1,4 +1,4 @@
-"""`python -m faults.explore --on redis --examples 200 --seed 5`: random commands, each answer compared with a model."""
+"""`python -m faults.models --on redis --examples 200 --seed 5`: random commands, each answer compared with a model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 from rich.console import Console
 
-from faults.machine import QueueMachine
-from faults.machine_kernel import KernelMachine
-from faults.machine_places import SYSTEMS, Place, System
-from faults.machine_stores import FactMachine, ParkedMachine, RecordMachine
-from faults.model import Trouble
+from faults.models.machine import QueueMachine
+from faults.models.machine_kernel import KernelMachine
+from faults.models.machine_places import SYSTEMS, Place, System
+from faults.models.machine_stores import FactMachine, ParkedMachine, RecordMachine
+from faults.models.model import Trouble
 
 #: The machines, by what they are about; each runs where the system has the port.
 MACHINES: Mapping[str, tuple[type[Any], str]] = {
@@ -105,7 +105,3 @@ def main(names: tuple[str, ...], only: tuple[str, ...], examples: int, number: i
         troubles += [f"{name}, {trouble}" for trouble in verdict.troubles]
     if troubles:
         raise click.ClickException("\n".join(troubles))
-
-
-if __name__ == "__main__":
-    main()

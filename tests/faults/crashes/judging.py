@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from faults.flows import RETRY_AFTER, Scenario
-from faults.places import Place
-from faults.points import AFTER, BEFORE, Event, Name
+from faults.crashes.places import Place
+from faults.crashes.points import AFTER, BEFORE, Event, Name
+from faults.crashes.scenarios import RETRY_AFTER, Scenario
 
 Check = Literal[
     "lost", "phantom", "duplicates", "overlap", "again", "fence", "dead", "state", "early", "redelivered", "stuck"

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from faults.machine import STEPS, Traced
-from faults.model_stores import FactModel, ParkedModel, RecordModel
+from faults.models.machine import STEPS, Traced
+from faults.models.model_stores import FactModel, ParkedModel, RecordModel
 from kernel.ports import Acquire, Claim, Parked, Record, Take, Tally
 
 NAMES = ("x", "y", "z")

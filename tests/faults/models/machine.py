@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from faults.machine_places import QUEUES, Place
-from faults.model import Hold, Span, TransportModel, Trouble
+from faults.models.machine_places import QUEUES, Place
+from faults.models.model import Hold, Span, TransportModel, Trouble
 from kernel.errors import PartialSend, Rejected, Unavailable
 from kernel.ports import Delivery, Outgoing
 

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from faults.campaign import SHARES, Sum, _data, _parts, _verdict
+from faults.random.campaign import SHARES, Sum, _data, _parts, _verdict
+from faults.random.verdict import Verdict
 from faults.systems import SYSTEMS
-from faults.verdict import Verdict
 
 
 def test_a_verdict_travels_as_json() -> None:

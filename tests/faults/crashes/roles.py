@@ -21,9 +21,9 @@ from urllib.parse import parse_qsl
 from redis import Redis
 from services.rabbitmq import remove
 
-from faults import flows
-from faults.places import Place, Urls
-from faults.points import (
+from faults.crashes import scenarios
+from faults.crashes.places import Place, Urls
+from faults.crashes.points import (
     Event,
     Process,
     arm_coordination,
@@ -84,13 +84,13 @@ class Ports:
 
     def handed_over(self) -> None:
         """The application uses them."""
-        flows.app.use(self.transport, self.results, self.coordination, self.schedules)
+        scenarios.app.use(self.transport, self.results, self.coordination, self.schedules)
 
 
 # -- the roles -----------------------------------------------------------------------------------------------------
 
 
-def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -> None:
+def produce(place: Place, urls: Urls, scenario: scenarios.Scenario, process: Process) -> None:
     """Send the calls of a scenario in one batch, and say what the caller was told."""
     ports = Ports(place, urls, process, _nothing)
     ports.handed_over()
@@ -99,13 +99,13 @@ def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process
     told: dict[str, list[str]] = {"confirmed": list(keys), "refused": [], "unknown": []}
     try:
         if scenario.sends == "bytes":
-            flows.app.post([Outgoing(QUEUE, b"\xff" + key.encode()) for key in keys])
+            scenarios.app.post([Outgoing(QUEUE, b"\xff" + key.encode()) for key in keys])
         else:
             if scenario.sends == "into the void" and process.once("vanished"):
                 ports.transport.declare([QUEUE])
                 remove(urls.transport, [_options(urls.transport)["prefix"] + QUEUE])
             calls = [_call(place, scenario, key, index) for index, key in enumerate(keys)]
-            flows.app.send_many(scenario.task, calls)
+            scenarios.app.send_many(scenario.task, calls)
     except PartialSend as partial:
         for index, error in partial.errors.items():
             told["refused" if error.sent == "no" else "unknown"].append(keys[index])
@@ -116,10 +116,10 @@ def produce(place: Place, urls: Urls, scenario: flows.Scenario, process: Process
         if some:
             process.note(word, *some)
     process.reach("told")
-    flows.app.close()
+    scenarios.app.close()
 
 
-def _call(place: Place, scenario: flows.Scenario, key: str, index: int) -> Call:
+def _call(place: Place, scenario: scenarios.Scenario, key: str, index: int) -> Call:
     seconds = max(scenario.least, scenario.leases * place.lease) + (0.0 if index else scenario.first)
     due_at = time.time() + scenario.countdown if scenario.countdown else 0.0
     options: Any = {"task_id": key}
@@ -128,9 +128,9 @@ def _call(place: Place, scenario: flows.Scenario, key: str, index: int) -> Call:
     return Call((seconds, due_at), {}, options)
 
 
-def work(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -> None:
+def work(place: Place, urls: Urls, scenario: scenarios.Scenario, process: Process) -> None:
     """Work until all is at rest."""
-    flows.process[:] = [process]
+    scenarios.process[:] = [process]
     since, rested = [time.monotonic()], []
 
     def idle() -> None:
@@ -144,19 +144,19 @@ def work(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -
     ports = Ports(place, urls, process, idle)
     ports.handed_over()
     pump.LEASE = place.lease  # type: ignore[misc]  # how long a case waits for what a dead pump had taken
-    flows.app.command_line = {"pool": scenario.pool, "concurrency": scenario.slots}
-    worker = Worker(flows.app)
+    scenarios.app.command_line = {"pool": scenario.pool, "concurrency": scenario.slots}
+    worker = Worker(scenarios.app)
     worker.handle_signals()
     status = worker.run()
     raise SystemExit(status or (0 if rested else STOPPED))
 
 
-def operate(place: Place, urls: Urls, scenario: flows.Scenario, process: Process) -> None:
+def operate(place: Place, urls: Urls, scenario: scenarios.Scenario, process: Process) -> None:
     """Send all dead letters again. The scenario says that there is an operator."""
     ports = Ports(place, urls, process, _nothing)
     ports.handed_over()
     deadline = time.monotonic() + 10 * place.lease
-    letters = DeadLetters(flows.app.ports.transport, QUEUE)
+    letters = DeadLetters(scenarios.app.ports.transport, QUEUE)
     count = len({event.words[1] for event in journal(process.folder) if _is_letter(event)})
     # Where the one before this died, its letters come back when its leases have run out.
     while count > _requeued(process.folder) and time.monotonic() < deadline:
@@ -165,7 +165,7 @@ def operate(place: Place, urls: Urls, scenario: flows.Scenario, process: Process
         except PortError:
             pass  # an operator would try again too
         time.sleep(0.05)
-    flows.app.close()
+    scenarios.app.close()
 
 
 def _options(url: str) -> dict[str, str]:
@@ -224,7 +224,7 @@ def audit(place: Place, urls: Urls, folder: Path) -> None:
     """Write down what there is when all is at rest: dead letters, results, and what should not be there any more."""
     ports = Ports(place, urls, None, _nothing)
     ports.handed_over()
-    transport = flows.app.ports.transport
+    transport = scenarios.app.ports.transport
     keys = sorted({key for event in journal(folder) if event.what == "attempt" for key in event.words})
     letters = []
     # Where the queue cannot be counted, a busy service may answer that there is nothing.
@@ -241,7 +241,7 @@ def audit(place: Place, urls: Urls, folder: Path) -> None:
     while place.reuses and gone < len(letters) and time.monotonic() < until:
         gone += DeadLetters(transport, QUEUE).purge()  # what was only looked at is on its way back
     (folder / "audit.json").write_text(json.dumps({"letters": letters, "results": results, "left": left}))
-    flows.app.close()
+    scenarios.app.close()
 
 
 def _shown(value: bytes) -> list[Any]:

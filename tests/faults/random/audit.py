@@ -9,10 +9,10 @@ from itertools import pairwise
 from math import inf
 
 from faults.ledger import Books, Run
-from faults.menu import Mishap
 from faults.program import CHAIN, TRIES
+from faults.random.menu import Mishap
+from faults.random.verdict import Verdict
 from faults.systems import QUEUE, Rig
-from faults.verdict import Verdict
 from kernel import Kernel
 from kernel.dead import DeadLetters, Letter
 from kernel.outcome import Entry, decode_entry

@@ -1,4 +1,4 @@
-"""`python -m faults.campaign`: many seeds on all systems, side by side, until there is something to say a number of.
+"""`python -m faults.random`: many seeds on all systems, side by side, until there is something to say a number of.
 
 Each part of it, some runs of one system, is a process of its own (`--part`), which prints one verdict a line, as JSON.
 """
@@ -21,9 +21,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from faults.engine import Engine
+from faults.random.engine import Engine
+from faults.random.verdict import Verdict
 from faults.systems import SYSTEMS
-from faults.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _parts(share: Share, seed: int, scale: float) -> Iterator[tuple[int, int]]:
 
 
 def _part(name: str, seed: int, runs: int, said: Callable[[str, Verdict, str], None]) -> Iterator[Verdict]:
-    command = [sys.executable, "-m", "faults.campaign", "--part", name, "--seed", str(seed), "--runs", str(runs)]
+    command = [sys.executable, "-m", "faults.random", "--part", name, "--seed", str(seed), "--runs", str(runs)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         count = 0
@@ -187,7 +187,3 @@ def main(names: tuple[str, ...], seed: int, jobs: int, scale: float, part: str, 
 def _print(verdict: Verdict, folder: Path | None) -> None:
     sys.stdout.write(json.dumps({"verdict": _data(verdict), "folder": str(folder or "")}) + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`python -m faults.replay --on redis --seed 7`: one run, with its schedule, and made shorter when it fails."""
+"""`python -m faults.random.replay --on redis --seed 7`: one run, with its schedule, and made shorter when it fails."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from faults.campaign import SHARES
-from faults.engine import Engine
-from faults.schedule import Strike
-from faults.shrink import shrink
+from faults.random.campaign import SHARES
+from faults.random.engine import Engine
+from faults.random.schedule import Strike
+from faults.random.shrink import shrink
+from faults.random.verdict import Verdict
 from faults.systems import SYSTEMS, System
-from faults.verdict import Verdict
 
 
 def _run(

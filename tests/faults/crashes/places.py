@@ -27,7 +27,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of system, as data: it crosses to the process that forks the cases."""
 
     name: str
-    #: As `faults.points.expected` takes them.
+    #: As `faults.crashes.points.expected` takes them.
     traits: frozenset[str]
     #: Seconds for which a message is hidden after its holder died; of a connection, how long its loss is noticed late.
     lease: float

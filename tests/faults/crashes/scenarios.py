@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from faults.points import Process
+from faults.crashes.points import Process
 from kernel import Kernel
 from kernel.errors import Reject
 from kernel.task import Task

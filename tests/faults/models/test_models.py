@@ -1,6 +1,6 @@
 """Short runs of the state machines on every system, and broken adapters that each of them must find.
 
-`python -m faults.explore` runs them for longer.
+`python -m faults.models` runs them for longer.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 from kernel_memory import MemoryResults
 
-from faults.explore import MACHINES, explore, run
-from faults.machine_kernel import KernelMachine
-from faults.machine_places import SYSTEMS, memory_place
-from faults.model import Manner, Span, TransportModel, Trouble
-from faults.mortal import MortalTransport
+from faults.models.explore import MACHINES, explore, run
+from faults.models.machine_kernel import KernelMachine
+from faults.models.machine_places import SYSTEMS, memory_place
+from faults.models.model import Manner, Span, TransportModel, Trouble
+from faults.models.mortal import MortalTransport
 from kernel.errors import PortError
 from kernel.ports import Delivery, Features, Outgoing
 from kernel.worker.hand import Hand
 from kernel.worker.outlet import Outlet
 from kernel.worker.starts import Starts
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))  # where the broken adapters are
+sys.path.insert(0, str(Path(__file__).parents[2] / "conformance"))  # where the broken adapters are
 
 import mutants
 import receiving_mutants

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from faults.model import Span, Trouble
+from faults.models.model import Span, Trouble
 from kernel.ports import Acquire, Claim, Parked, Record, Take, Tally
 from kernel.ports.results import outranked
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faults.schedule import Strike
-from faults.shrink import shrink
+from faults.random.schedule import Strike
+from faults.random.shrink import shrink
 
 
 def _strikes(count: int) -> list[Strike]:

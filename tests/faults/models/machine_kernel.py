@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 from kernel_memory import Limits, MemoryCoordination, MemoryResults, MemoryTransport, Space
 
-from faults.machine import Traced
-from faults.machine_stores import Digits
-from faults.model import Trouble
-from faults.mortal import Crash, Life, MortalCoordination, MortalResults, MortalTransport
+from faults.models.machine import Traced
+from faults.models.machine_stores import Digits
+from faults.models.model import Trouble
+from faults.models.mortal import Crash, Life, MortalCoordination, MortalResults, MortalTransport
 from kernel import Kernel
 from kernel import envelope as wire
 from kernel.clock import FakeClock

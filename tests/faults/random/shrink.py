@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from faults.schedule import Strike
+from faults.random.schedule import Strike
 
 Fails = Callable[[Sequence[Strike]], bool]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from faults.audit import Audit
-from faults.engine import Engine
 from faults.ledger import Books, Ledger
-from faults.menu import Mishap
-from faults.schedule import CALM, schedule
+from faults.random.audit import Audit
+from faults.random.engine import Engine
+from faults.random.menu import Mishap
+from faults.random.schedule import CALM, schedule
+from faults.random.verdict import Verdict
 from faults.systems import SYSTEMS, Rig
-from faults.verdict import Verdict
 from kernel import Kernel
 
 #: Seed of the runs in the suite; `python -m faults` takes others.

@@ -13,13 +13,13 @@ from threading import Event
 
 from support import slowness
 
-from faults.audit import Audit
 from faults.crew import Crew
 from faults.ledger import Books, Ledger
-from faults.menu import Fault, Mishap, Struck, happened, menu
-from faults.schedule import CALM, Strike, schedule
+from faults.random.audit import Audit
+from faults.random.menu import Fault, Mishap, Struck, happened, menu
+from faults.random.schedule import CALM, Strike, schedule
+from faults.random.verdict import Verdict
 from faults.systems import Rig, System
-from faults.verdict import Verdict
 from kernel import Kernel
 
 #: What has not ended is lost when no task has ended for so many seconds, and slow until then; longest wait in all.

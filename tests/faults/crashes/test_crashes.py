@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from faults.crashes import Engine
-from faults.flows import SCENARIOS
-from faults.judging import judge
-from faults.places import PLACES, Place, Urls
-from faults.points import Event, expected, modes
+from faults.crashes.engine import Engine
+from faults.crashes.judging import judge
+from faults.crashes.places import PLACES, Place, Urls
+from faults.crashes.points import Event, expected, modes
+from faults.crashes.scenarios import SCENARIOS
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, and is killed with whoever started it")
 

@@ -1,0 +1,1 @@
+"""Engine 1: every step of the protocol at which something can happen."""

@@ -1,0 +1,5 @@
+"""`python -m faults.crashes`."""
+
+from faults.crashes.engine import main
+
+main()

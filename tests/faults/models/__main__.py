@@ -1,0 +1,5 @@
+"""`python -m faults.models`."""
+
+from faults.models.explore import main
+
+main()

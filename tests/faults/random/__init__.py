@@ -1,0 +1,1 @@
+"""Engine 2: seeded random faults on a running system."""

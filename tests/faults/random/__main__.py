@@ -1,0 +1,5 @@
+"""`python -m faults.random`."""
+
+from faults.random.campaign import main
+
+main()
