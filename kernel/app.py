@@ -363,6 +363,10 @@ class Kernel:
         """The result of a task that was sent elsewhere or earlier."""
         return AsyncResult(task_id, self.results)
 
+    def revoke(self, *task_ids: str, terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
+        """Keep tasks from running, and all that have one of these stamps; as `AsyncResult.revoke`, which see."""
+        self.results.revoke(list(task_ids), terminate, stamps)
+
     def dead(self, queue: str = "") -> DeadLetters:
         """The dead letters of a queue, "" for the default one: to list, to requeue, to purge."""
         return DeadLetters(self.ports.transport, queue or self.config.tasks.queue)

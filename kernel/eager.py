@@ -131,6 +131,10 @@ class Shelf:
         for id in ids:
             self._records.pop(id, None)
 
+    def gone(self, id: str) -> bool:
+        """What was kept longest ago is, but nothing tells that of what was never there."""
+        return False
+
     def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
         """Nothing to do: what has run has ended."""
 

@@ -21,3 +21,14 @@ def new_id() -> str:
     random keys every stored result dirties a page of its own.
     """
     return f"{int(_now() * 1000):012x}{_bits(80):020x}"
+
+
+def made_at(id: str) -> float | None:
+    """The wall clock at which a task id was made, in seconds; None for one that is not ours."""
+    if len(id) != 32:
+        return None
+    try:
+        int(id, 16)
+        return int(id[:12], 16) / 1000
+    except ValueError:
+        return None

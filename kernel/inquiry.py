@@ -10,6 +10,7 @@ from kernel import discovery
 from kernel.clock import SYSTEM, Clock
 from kernel.desk import FIRST_LOOK, LAST_LOOK, Desk, Entries, any_final
 from kernel.errors import DecodeError
+from kernel.ids import made_at
 from kernel.joining import check_join
 from kernel.native import sleep
 from kernel.outcome import Entry, decode_entry
@@ -111,6 +112,12 @@ class StoredResults:
         for start in range(0, len(ids), size):
             part = ids[start : start + size]
             persist(partial(self._store.delete, part), self._patience)
+
+    def gone(self, id: str) -> bool:
+        """Whether its record may have been there and have expired, by the time in its id: for how long results are kept
+        is known here, and for how long this one was, is not."""
+        since = made_at(id)
+        return self._ttl > 0.0 and since is not None and since + self._ttl < self._clock.now()
 
     def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
         """Write what keeps them from running."""

@@ -15,7 +15,7 @@ from kernel.compression import PACKED, Pack, unpacked
 from kernel.envelope import DeadKind, Envelope
 from kernel.errors import DecodeError
 
-State = Literal["PENDING", "STARTED", "RETRY", "REPLACED", "SUCCESS", "FAILURE", "REVOKED", "EXPIRED"]
+State = Literal["PENDING", "UNKNOWN", "STARTED", "RETRY", "REPLACED", "SUCCESS", "FAILURE", "REVOKED", "EXPIRED"]
 
 #: States that no other state of the same generation follows.
 FINAL: frozenset[str] = frozenset({"SUCCESS", "FAILURE", "REVOKED", "EXPIRED"})

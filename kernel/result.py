@@ -33,6 +33,9 @@ class Results(Protocol):
     def load(self, entry: Entry) -> Any:
         """Decode the value of a SUCCESS."""
 
+    def gone(self, id: str) -> bool:
+        """Whether a record of this task, of which there is none, may have been there and have expired."""
+
     def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
         """Keep these tasks, what they have started, and all that have one of these stamps from running."""
 
@@ -133,10 +136,13 @@ class AsyncResult(Generic[T]):
 
     @property
     def state(self) -> str:
-        """PENDING (nothing known), STARTED, RETRY, REPLACED, SUCCESS, FAILURE, REVOKED, EXPIRED, or one that the task
-        tells of itself while it runs, such as PROGRESS."""
+        """PENDING (nothing known yet), UNKNOWN (nothing known, and its id is older than results are kept), STARTED,
+        RETRY, REPLACED, SUCCESS, FAILURE, REVOKED, EXPIRED, or one that the task tells of itself while it runs, such as
+        PROGRESS."""
         entry = self.entry()
-        return "PENDING" if entry is None else entry.state
+        if entry is None:
+            return "UNKNOWN" if self._results.gone(self.id) else "PENDING"
+        return entry.state
 
     status = state
 
@@ -263,6 +269,10 @@ class LaterResults:
         """Decode a value."""
         return self._find().load(entry)
 
+    def gone(self, id: str) -> bool:
+        """Whether its record may have expired."""
+        return self._find().gone(id)
+
     def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
         """Keep tasks from running."""
         self._find().revoke(ids, terminate, stamps)
@@ -305,6 +315,10 @@ class NoResults:
     def load(self, entry: Entry) -> Any:
         """Refuses."""
         raise ResultMissing(self._advice)
+
+    def gone(self, id: str) -> bool:
+        """Nothing expires here."""
+        return False
 
     def revoke(self, ids: list[str], terminate: bool = False, stamps: Mapping[str, Any] | None = None) -> None:
         """Refuses: nobody could look it up."""

@@ -104,7 +104,7 @@ def test_what_has_a_stamp_is_revoked_together(lone: Engine) -> None:
     task = lone.task(name="note")(ran.append)
     gone = [task.apply_async((index,), stamps={"customer": "x"}) for index in range(3)]
     kept = task.apply_async((9,), stamps={"customer": "y"})
-    lone.app.results.revoke([], stamps={"customer": "x"})
+    lone.app.revoke(stamps={"customer": "x"})
     with lone.run():
         kept.get(PATIENCE)
         for each in gone:

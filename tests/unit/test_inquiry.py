@@ -19,6 +19,7 @@ from kernel.inquiry import StoredResults
 from kernel.native import Signal
 from kernel.outcome import Entry, State, encode_entry
 from kernel.ports import Record
+from kernel.result import AsyncResult
 
 LONG = 5.0
 
@@ -391,3 +392,17 @@ def test_the_thread_ends_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> No
             assert results._desk._thread is None
 
     run(main)
+
+
+def test_what_may_have_expired_is_unknown_and_not_pending() -> None:
+    clock = FakeClock(1_000_000.0)
+    results = StoredResults(Store(), serializer, ("json",), 0.0, clock, ttl=60.0)
+    fresh, old = f"{int(clock.now() * 1000):012x}{'0' * 20}", f"{int((clock.now() - 61) * 1000):012x}{'0' * 20}"
+    assert [AsyncResult(id, results).state for id in (fresh, old, "mine", "z" * 32)] == [
+        "PENDING",
+        "UNKNOWN",
+        "PENDING",
+        "PENDING",
+    ]
+    for_ever = StoredResults(Store(), serializer, ("json",), 0.0, clock, ttl=0.0)
+    assert AsyncResult(old, for_ever).state == "PENDING"

@@ -59,7 +59,7 @@ def test_a_damaged_entry_is_called_that() -> None:
 
 
 def test_the_states_that_nothing_follows() -> None:
-    assert set(get_args(State)) - FINAL == {"PENDING", "STARTED", "RETRY", "REPLACED"}
+    assert set(get_args(State)) - FINAL == {"PENDING", "UNKNOWN", "STARTED", "RETRY", "REPLACED"}
 
 
 # -- describe ----------------------------------------------------------------------------------------------
