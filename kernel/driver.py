@@ -101,7 +101,7 @@ class Driver:
             if kind is Get:
                 answers.update(zip(owners, self._got(requests), strict=True))
             elif kind is Count:
-                answers.update(zip(owners, self._counted(requests), strict=True))
+                answers.update(zip(owners, self.count([(count.join, count.member) for count in requests]), strict=True))
             else:
                 write = self._kept if kind is Keep else self._decided
                 for index, answer in zip(owners, write(requests), strict=True):
@@ -116,10 +116,13 @@ class Driver:
         store = self._store()
         return self._parts(store.get, [get.key for get in asked], store.features.max_batch)
 
-    def _counted(self, asked: list[Count]) -> list[int]:
+    def count(self, members: Sequence[tuple[str, str]]) -> list[int]:
+        """Add members to sets, given as (set, member); the size of each set after that. `ConfigError` without a
+        coordination service, else what it raises."""
         if self._coordination is None:
             raise ConfigError(NO_SETS)
-        items = [Tally(count.join, count.member, self._ttl or FOREVER) for count in asked]
+        ttl = self._ttl or FOREVER
+        items = [Tally(join, member, ttl) for join, member in members]
         return self._parts(self._coordination.tally, items, self._coordination.features.max_batch)
 
     def _kept(self, asked: list[Keep]) -> list[PortError | None]:

@@ -156,18 +156,6 @@ class Sealed(msgspec.Struct, array_like=True, gc=False):
 # -- optional fields ---------------------------------------------------------------------------------------
 
 
-def _text(value: Any) -> bool:
-    return type(value) is str
-
-
-def _flag(value: Any) -> bool:
-    return type(value) is bool
-
-
-def _mapping(value: Any) -> bool:
-    return type(value) is dict
-
-
 def _inputs(value: Any) -> bool:
     if type(value) is dict:
         return True
@@ -190,7 +178,8 @@ def _unique(value: Any) -> bool:
     if type(value) is not list or len(value) != 4:
         return False
     key, scope, replaceable, ttl = value
-    return _key(key) and type(scope) is int and 0 <= scope <= 2 and _flag(replaceable) and _seconds(ttl) and ttl > 0
+    scoped = type(scope) is int and 0 <= scope <= 2 and type(replaceable) is bool
+    return _key(key) and scoped and _seconds(ttl) and ttl > 0
 
 
 def _key(value: Any) -> bool:
@@ -205,22 +194,27 @@ def _seconds(value: Any) -> bool:
     return (type(value) is float or type(value) is int) and 0 <= value <= LATEST
 
 
-#: What a known field must be; the two sorts of callbacks are the business of the workflows.
+#: Known fields of which any value of a type will do; most of a workflow's are such, and none costs a call.
+_TYPES: dict[int, type] = {
+    **dict.fromkeys((HOME, ROOT, PARENT, GROUP, JOIN, REPLY_TO, ORIGIN, SHADOW, ENCODING, ORDER), str),
+    **dict.fromkeys((HEADERS, STAMPS), dict),
+    FLOW: bytes,
+    ACK_EARLY: bool,
+}
+#: What the others must be; the two sorts of callbacks are the business of the workflows.
 _CHECKS: dict[int, Callable[[Any], bool]] = {
-    **dict.fromkeys((HOME, ROOT, PARENT, GROUP, JOIN, REPLY_TO, ORIGIN, SHADOW, ENCODING, ORDER), _text),
     **dict.fromkeys((ETA, EXPIRES_AT, DEADLINE, UNKNOWN_SINCE, SOFT_LIMIT, HARD_LIMIT, RESULT_TTL), _seconds),
     **dict.fromkeys((HOP, JOIN_INDEX, JOIN_SIZE, SCHEMA, MAX_DELIVERIES), _whole(0, MOST)),
-    **dict.fromkeys((HEADERS, STAMPS), _mapping),
     PRIORITY: _whole(0, 9),
     RESULT: _whole(0, 2),
     MAX_RETRIES: _whole(-1, MOST),
-    FLOW: lambda value: type(value) is bytes,
     INPUTS: _inputs,
     LIMITS: _limits,
     UNIQUE: _unique,
-    ACK_EARLY: _flag,
     FENCE: _whole(0, MOST),
 }
+#: Types of values in which nothing can nest.
+_FLAT = frozenset((str, bytes, int, float, bool))
 
 
 def _nested(value: Any, room: int) -> bool:
@@ -235,10 +229,11 @@ def _nested(value: Any, room: int) -> bool:
 def fault_of(extra: Mapping[int, Any]) -> str:
     """What is wrong with optional fields, "" when nothing is: asked before a send, and of everything that arrives."""
     for number, value in extra.items():
-        check = _CHECKS.get(number)
-        if check is not None and not check(value):
+        kind, wanted = type(value), _TYPES.get(number)
+        fits = kind is wanted if wanted is not None else number not in _CHECKS or _CHECKS[number](value)
+        if not fits:
             return f"optional field {number} cannot be {_short(value)}"
-        if _nested(value, NESTING):
+        if kind not in _FLAT and _nested(value, NESTING):
             return f"optional field {number} nests deeper than {NESTING} levels"
     return ""
 

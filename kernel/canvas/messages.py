@@ -62,6 +62,19 @@ def _given(call: Parcel, given: Given, sender: str) -> tuple[bytes, Any]:
             return call.body, [sender, ONE]
 
 
+def counted(envelope: Envelope) -> tuple[str, str, int] | None:
+    """Its join, its member there and the size of that, where all that a success brings about is to be counted.
+
+    Such a member causes nothing unless it sees its join full: thousands of them are counted, and only the last ones
+    asked what they cause.
+    """
+    extra = envelope.extra
+    index, size = extra.get(wire.JOIN_INDEX), extra.get(wire.JOIN_SIZE)
+    if index is None or size is None or envelope.generation or extra.get(wire.FLOW) or not extra.get(wire.JOIN):
+        return None
+    return extra[wire.JOIN], str(index), size
+
+
 def place_of(extra: Mapping[int, Any]) -> Place:
     """Where the value of a message belongs."""
     group = extra.get(wire.GROUP, "")

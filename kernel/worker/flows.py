@@ -15,10 +15,10 @@ from kernel.canvas.advance import advance
 from kernel.canvas.effects import Send, Settled, Value
 from kernel.canvas.flow import Flow
 from kernel.canvas.frames import member_id
-from kernel.canvas.messages import ONE, place_of
+from kernel.canvas.messages import ONE, counted, place_of
 from kernel.clock import Clock
 from kernel.driver import Driver
-from kernel.errors import DecodeError, FlowLost, Unavailable
+from kernel.errors import ConfigError, DecodeError, FlowLost, PortError, Unavailable
 from kernel.flows import outgoing_of
 from kernel.outcome import DECIDED, Drop, Entry, Failed, Replaced, decode_entry, describe, encode_entry
 from kernel.ports import Outgoing, Record, ResultStore
@@ -57,20 +57,20 @@ class Flows:
         """
         if self._results is None:
             return  # what it needs it will miss, and say so
-        wanted = {job: _wanted(job) for job in jobs}
+        given = {job: _wanted(job) for job in jobs if wire.INPUTS in job.envelope.extra}
         fresh = [job for job in jobs if not job.envelope.generation]
-        keys = [job.envelope.id for job in fresh] + [key for job in jobs for key in wanted[job]]
-        values = iter(self._read(keys))
-        standing: list[tuple[Job, bytes | None]] = [(job, next(values)) for job in fresh]
+        values = self._read([job.envelope.id for job in fresh] + [key for keys in given.values() for key in keys])
         # The record of an earlier generation decides nothing. Which one it is of, the store alone knows.
-        standing += self._claimed([job for job in jobs if job.envelope.generation])
-        given = {job: [next(values) for _ in wanted[job]] for job in jobs}
-        for job, value in standing:
-            entry = _readable(value)
+        claimed = self._claimed([job for job in jobs if job.envelope.generation])
+        for job, value in (*zip(fresh, values, strict=False), *claimed):
+            entry = None if value is None else _readable(value)
             if entry is not None and entry.state in DECIDED:
                 job.standing, job.outcome = entry, Drop("its outcome is known already")
-            elif wire.INPUTS in job.envelope.extra:
-                self._give(job, given[job])
+        at = len(fresh)
+        for job, keys in given.items():
+            if job.outcome is None:
+                self._give(job, values[at : at + len(keys)])
+            at += len(keys)
 
     def _read(self, keys: list[str]) -> list[bytes | None]:
         assert self._results is not None
@@ -125,7 +125,16 @@ class Flows:
 
     def caused(self, entries: Sequence[tuple[Job, Entry | None]]) -> tuple[dict[Job, list[Outgoing]], set[Job]]:
         """What the records that stand bring about: messages to be sent, and the jobs that wait for a port."""
-        settled = [(job, entry) for job, entry in entries if job.flow and entry is not None and entry.state in DECIDED]
+        settled: list[tuple[Job, Entry]] = []
+        members: list[tuple[Job, Entry, tuple[str, str, int]]] = []
+        for job, entry in entries:
+            if job.flow and entry is not None and entry.state in DECIDED:
+                member = counted(job.envelope) if entry.state == "SUCCESS" and not entry.cause else None
+                if member is None:
+                    settled.append((job, entry))
+                else:
+                    members.append((job, entry, member))
+        settled += self._full(members)
         sends: dict[Job, list[Outgoing]] = {}
         held: set[Job] = set()
         now = self._clock.now()
@@ -143,6 +152,15 @@ class Flows:
                 log.error("the workflow of task %s[%s] stops here: %s", job.envelope.task, job.envelope.id, error)
         return sends, held
 
+    def _full(self, members: list[tuple[Job, Entry, tuple[str, str, int]]]) -> list[tuple[Job, Entry]]:
+        """Count members of joins: those that see theirs full, as each of them has to, whoever else does. All of them
+        where they cannot be counted, so that each hears why."""
+        try:
+            sizes = self._driver.count([(join, index) for _, _, (join, index, _) in members]) if members else []
+        except (PortError, ConfigError):
+            return [(job, entry) for job, entry, _ in members]
+        return [(job, entry) for (job, entry, member), size in zip(members, sizes, strict=True) if size >= member[2]]
+
 
 def _wanted(job: Job) -> list[str]:
     """The keys of the results that a job is to be given."""
@@ -153,9 +171,7 @@ def _wanted(job: Job) -> list[str]:
     return [id] if size == ONE else [member_id(id, index) for index in range(size)]
 
 
-def _readable(value: bytes | None) -> Entry | None:
-    if value is None:
-        return None
+def _readable(value: bytes) -> Entry | None:
     try:
         return decode_entry(value)
     except DecodeError as error:
