@@ -156,6 +156,10 @@ class Sealed(msgspec.Struct, array_like=True, gc=False):
 # -- optional fields ---------------------------------------------------------------------------------------
 
 
+def _mapping(value: Any) -> bool:
+    return type(value) is dict
+
+
 def _inputs(value: Any) -> bool:
     if type(value) is dict:
         return True
@@ -194,27 +198,24 @@ def _seconds(value: Any) -> bool:
     return (type(value) is float or type(value) is int) and 0 <= value <= LATEST
 
 
-#: Known fields of which any value of a type will do; most of a workflow's are such, and none costs a call.
-_TYPES: dict[int, type] = {
-    **dict.fromkeys((HOME, ROOT, PARENT, GROUP, JOIN, REPLY_TO, ORIGIN, SHADOW, ENCODING, ORDER), str),
-    **dict.fromkeys((HEADERS, STAMPS), dict),
+#: What a known field must be, of those that have one type and in which nothing nests. Numbers are counts.
+_PLAIN: dict[int, type] = {
+    **dict.fromkeys((ROOT, PARENT, GROUP, JOIN, HOME, REPLY_TO, ORIGIN, SHADOW, ENCODING, ORDER), str),
+    **dict.fromkeys((JOIN_INDEX, JOIN_SIZE, HOP, SCHEMA, MAX_DELIVERIES, FENCE), int),
     FLOW: bytes,
     ACK_EARLY: bool,
 }
 #: What the others must be; the two sorts of callbacks are the business of the workflows.
 _CHECKS: dict[int, Callable[[Any], bool]] = {
     **dict.fromkeys((ETA, EXPIRES_AT, DEADLINE, UNKNOWN_SINCE, SOFT_LIMIT, HARD_LIMIT, RESULT_TTL), _seconds),
-    **dict.fromkeys((HOP, JOIN_INDEX, JOIN_SIZE, SCHEMA, MAX_DELIVERIES), _whole(0, MOST)),
+    **dict.fromkeys((HEADERS, STAMPS), _mapping),
     PRIORITY: _whole(0, 9),
     RESULT: _whole(0, 2),
     MAX_RETRIES: _whole(-1, MOST),
     INPUTS: _inputs,
     LIMITS: _limits,
     UNIQUE: _unique,
-    FENCE: _whole(0, MOST),
 }
-#: Types of values in which nothing can nest.
-_FLAT = frozenset((str, bytes, int, float, bool))
 
 
 def _nested(value: Any, room: int) -> bool:
@@ -227,15 +228,23 @@ def _nested(value: Any, room: int) -> bool:
 
 
 def fault_of(extra: Mapping[int, Any]) -> str:
-    """What is wrong with optional fields, "" when nothing is: asked before a send, and of everything that arrives."""
+    """What is wrong with optional fields, "" when nothing is: asked before a send, and of everything that arrives.
+
+    A message of a workflow has six or more, most of them plain, and those cost no call.
+    """
     for number, value in extra.items():
-        kind, wanted = type(value), _TYPES.get(number)
-        fits = kind is wanted if wanted is not None else number not in _CHECKS or _CHECKS[number](value)
-        if not fits:
-            return f"optional field {number} cannot be {_short(value)}"
-        if kind not in _FLAT and _nested(value, NESTING):
-            return f"optional field {number} nests deeper than {NESTING} levels"
+        kind = type(value)
+        if kind is not _PLAIN.get(number) or (kind is int and not 0 <= value <= MOST):
+            fault = _fault(number, value)
+            if fault:
+                return fault
     return ""
+
+
+def _fault(number: int, value: Any) -> str:
+    if number in _PLAIN or (number in _CHECKS and not _CHECKS[number](value)):
+        return f"optional field {number} cannot be {_short(value)}"
+    return f"optional field {number} nests deeper than {NESTING} levels" if _nested(value, NESTING) else ""
 
 
 def _short(value: Any) -> str:
