@@ -43,6 +43,9 @@ class Fake:
     async def aawait_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
         return self.await_any(ids, timeout)
 
+    def gone(self, id: str) -> bool:
+        return False
+
     def forget(self, ids: list[str]) -> None:
         for id in ids:
             self.known.pop(id, None)
