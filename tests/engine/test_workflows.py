@@ -360,3 +360,22 @@ def test_the_last_record_of_a_replaced_task_is_its_value(lone: Engine) -> None:
     assert value is not None
     assert decode_entry(value).cause != ""
     assert list(chunks("add", [(1, 1)], 1).members)
+
+
+def test_a_chord_whose_producer_dies_half_way_ends_by_its_deadline(lone: Engine) -> None:
+    task, body = lone.task(add), lone.task(total)
+
+    class Died(Exception):
+        pass
+
+    def members() -> Iterator[Signature]:
+        for index in range(700):
+            yield task.s(index, 0)
+        raise Died  # 500 of them are sent
+
+    with pytest.raises(Died):
+        chord(members(), body.s()).apply_async(task_id="end", deadline=1.0)
+    with lone.run():
+        with pytest.raises(TaskFailed, match="deadline"):
+            lone.app.result("end").get(PATIENCE)
+        lone.empty()
