@@ -254,13 +254,15 @@ class CallSheet:
 
         Errors as of `message`; whether the arguments fit is known but for one that may come before them.
         """
-        check_known(options, CallOptions, "call")
+        if options:
+            check_known(options, CallOptions, "call")
         if self._arity is not None:
             reason = self._arity.refuse(args, kwargs)
             if reason and (immutable or self._arity.refuse((None, *args), kwargs)):
                 raise TypeError(reason)
         extra = dict(self._extra)
-        self._call_extra(extra, options)
+        if options:
+            self._call_extra(extra, options)
         bounds = self.bounds(options)
         if bounds is not None:
             if bounds.unique is not None:

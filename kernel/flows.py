@@ -119,9 +119,11 @@ class Flows:
         made: AsyncResult[Any] | GroupResult[Any] | None = None
         for at in reversed(line):
             if at.size < 0:
-                made = AsyncResult[Any](at.id, results, made)
+                made = AsyncResult(at.id, results, made)
             else:
-                members = [AsyncResult[Any](member_id(at.id, index), results) for index in range(at.size)]
+                # Not AsyncResult[Any](...), which goes through typing and costs as much again for each of thousands.
+                members: list[AsyncResult[Any]]
+                members = [AsyncResult(member_id(at.id, index), results) for index in range(at.size)]
                 made = GroupResult(at.id, members, results, made)
         assert made is not None
         return made
