@@ -11,7 +11,7 @@ from kernel.batcher import open_batch
 from kernel.call import CallSheet
 from kernel.canvas.effects import Send
 from kernel.canvas.flow import Flow, Signature, leaves
-from kernel.canvas.frames import Parcel, member_id
+from kernel.canvas.frames import Parcel, member_ids
 from kernel.canvas.lower import Handle, lower, replacement
 from kernel.canvas.messages import envelope_of
 from kernel.canvas.names import COLLECT, DEADLINE, MAP, STARMAP
@@ -123,7 +123,7 @@ class Flows:
             else:
                 # Not AsyncResult[Any](...), which goes through typing and costs as much again for each of thousands.
                 members: list[AsyncResult[Any]]
-                members = [AsyncResult(member_id(at.id, index), results) for index in range(at.size)]
+                members = [AsyncResult(id, results) for id in member_ids(at.id, at.size)]
                 made = GroupResult(at.id, members, results, made)
         assert made is not None
         return made

@@ -202,6 +202,18 @@ def member_id(group: str, index: int) -> str:
     return derive(group, f"[{index}]")
 
 
+def member_ids(group: str, size: int) -> list[str]:
+    """The ids of all members of a group; what is the same in each is hashed once."""
+    begun = blake2b(f"{group}/[".encode("utf-8", "surrogatepass"), digest_size=10)
+    head = group[:12]
+    ids = []
+    for index in range(size):
+        digest = begun.copy()
+        digest.update(b"%d]" % index)
+        ids.append(head + digest.hexdigest())
+    return ids
+
+
 def join_key(group: str, generation: int) -> str:
     """The key of the join of a group, one for each time that it is deliberately started again."""
     return f"{group}:join:{generation}"

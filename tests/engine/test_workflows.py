@@ -183,6 +183,20 @@ def test_values_go_through_another_serializer(lone: Engine) -> None:
         assert (task.s(1, 1) | packed.s(2) | packed.s(3) | task.s(4)).delay().get(PATIENCE) == 11
 
 
+def test_the_results_of_a_group_come_as_they_were(lone: Engine) -> None:
+    values: list[Any] = [None, (1, 2), {"$x": [b"bytes"]}, {3, 4}, "a, b], [", [[]], 1.5]
+
+    def value(index: int) -> Any:
+        return values[index]
+
+    gives, takes = lone.task(value), lone.task(name="takes")(lambda given: given)
+    packs = lone.task(name="packs", serializer="pickle")(value)
+    with lone.run(accept=("json", "pickle")):
+        members = [gives.s(index) for index in range(len(values))]
+        assert chord(members, takes.s()).delay().get(PATIENCE) == values
+        assert chord([*members, packs.s(1)], takes.s()).delay().get(PATIENCE) == [*values, (1, 2)]
+
+
 def test_a_generator_is_consumed_while_it_is_sent(lone: Engine) -> None:
     task, body = lone.task(add), lone.task(total)
     made: list[int] = []

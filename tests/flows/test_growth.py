@@ -13,7 +13,7 @@ from flows.simulator import World, pack
 from kernel.canvas import Flow, chain, chord, group, lower, signature
 from kernel.canvas.effects import Keep, Post
 from kernel.canvas.flow import MAX_DEPTH
-from kernel.canvas.frames import encode
+from kernel.canvas.frames import encode, member_id, member_ids
 from kernel.errors import ConfigError
 
 STEP = signature("tasks.add", (1,))
@@ -107,6 +107,11 @@ def test_a_member_of_a_group_carries_no_more_than_its_own_steps() -> None:
 def test_sharing_one_part_many_times_is_counted() -> None:
     with pytest.raises(ConfigError, match="more than 10000000 tasks"):
         reduce(lambda inner, _: group(inner, inner), range(30), STEP)
+
+
+def test_the_ids_of_all_members_are_those_of_each() -> None:
+    for id in ("0" * 32, "short", "\ud800 odd"):
+        assert member_ids(id, 1200) == [member_id(id, index) for index in range(1200)]
 
 
 def test_ids_are_not_written_down() -> None:
