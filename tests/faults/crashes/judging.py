@@ -14,7 +14,7 @@ import msgspec
 
 from faults.crashes.places import Place
 from faults.crashes.points import AFTER, BEFORE, Event, Name
-from faults.crashes.scenarios import RETRY_AFTER, Scenario
+from faults.crashes.scenarios import MEMBERS, RETRY_AFTER, Scenario
 
 Check = Literal[
     "lost", "phantom", "duplicates", "overlap", "again", "fence", "dead", "state", "early", "redelivered", "stuck"
@@ -22,6 +22,9 @@ Check = Literal[
 #: Clocks of processes are read before they write; seconds.
 SLACK: Final = 0.02
 FINAL: Final = ("SUCCESS", "FAILURE")
+#: How many processes want to run for each core where leases of a second are not kept for certain.
+CROWDED: Final = 2.0
+_RENEWALS: Final = tuple(f"{when}{step}" for when in (BEFORE, AFTER) for step in ("renewing", "extending"))
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -52,12 +55,19 @@ class Books:
         self.refused = self._keys("refused")
         self.starts: Counter[Name] = Counter(tuple(e.words[:3]) for e in self._of("begun"))
         self.ended = {event.words[0] for event in self._of("ended")}
+        #: How often a final record of each was written, in one generation.
+        self.decided: Counter[str] = Counter()
+        for put in self._of("put"):
+            if put.words[4] in FINAL and put.words[5] and not put.words[1]:
+                self.decided[put.words[0]] += 1
         #: How many faults may have made each message be delivered, or be there, once more.
         self.touched: Counter[Name] = Counter()
         #: How many more of each call a producer has sent that did not hear of its success.
         self.copies: Counter[str] = Counter()
         for fault in self._of("fault"):
             self._touch(fault)
+        if any(event.words[0] > CROWDED for event in self._of("crowding")):
+            self.touched.update(_overtaken(events, place.lease))
 
     def _of(self, *whats: str) -> list[Event]:
         return [event for event in self.events if event.what in whats]
@@ -81,6 +91,11 @@ class Books:
             hand |= _left(before, _name_of_body, ("begun",), ends)
             self.touched.update(hand)
             self.touched.update(_left(before, _name, ("taken",), ("unparked",)))
+            if mode == "freeze":
+                # It may have been about to take some, for as long as it thought right when it was frozen.
+                again_at = next((e.at for e in self._of("continued") if e.life == fault.life), fault.at)
+                late = [e for e in self._of("taken") if fault.at <= e.at <= again_at + 1.0 and e.life == fault.life]
+                self.touched.update({_name(event) for event in late})
             # Handing on in two steps, its process may leave a message and the copy of it.
             after = [event for event in self.events if event.life == fault.life]
             self.touched.update(hand & {_name(event) for event in after if event.what in ("sent", "parked")})
@@ -106,6 +121,8 @@ class Books:
         between them makes it twice, and so all that follows from it.
         """
         key, generation, attempt = name
+        if self.scenario.flow:  # a fault before it may make each member be counted again, and who sees it full sends it
+            return 1 + MEMBERS * len(self._of("fault")) + self.touched.total()
         faults = self.touched[name] + self.copies[key]
         for (other, g, a), count in self.touched.items():
             if other == key and (g, a) < (generation, attempt) and "steps" in self.place.traits:
@@ -127,6 +144,22 @@ def _held(events: Iterable[Event]) -> set[Name]:
         elif event.what in ("settled", "released", "lost"):
             left.pop(event.words[-1], None)
     return set(left.values())
+
+
+def _overtaken(events: Sequence[Event], lease: float) -> list[Name]:
+    """Messages whose lease ran out although it was renewed: on a machine so busy that this came too late."""
+    found = []
+    for event in events:
+        if event.what != "received":
+            continue
+        later = [e for e in events if e.life == event.life and e.at > event.at]
+        ends = (e for e in later if e.what in ("settled", "released", "lost") and e.words[-1] == event.words[-1])
+        until = next((end.at for end in ends), event.at)
+        steps = [e for e in later if e.at < until and e.what == "point" and e.words[1] in _RENEWALS]
+        held = [event.at, *(e.at for e in steps if e.words[1].startswith(AFTER)), until]
+        if steps and max(after - before for before, after in pairwise(held)) > lease:
+            found.append(_name(event))
+    return found
 
 
 def _left(
@@ -220,8 +253,8 @@ def _overlaps(books: Books) -> Iterator[Finding]:
             spans[event.words[0]].append((event.at, _end_of(books, event), event.life))
     frozen = {event.life: event.at for event in books.events if event.what == "fault" and event.words[0] == "freeze"}
     for key, found in spans.items():
-        if books.copies[key]:
-            continue  # two calls, for the system
+        if books.copies[key] or (books.scenario.flow and books._of("fault")):
+            continue  # two messages, for the system: who sees a join full sends its body, also for the second time
         live = sorted(span for span in found if not span[0] <= frozen.get(span[2], 0.0) <= span[1])
         for (_, end, life), (begin, _, other) in pairwise(live):
             if begin < end - SLACK:
@@ -246,7 +279,7 @@ def _again(books: Books) -> Iterator[Finding]:
             came[event.life, _name(event)] = event.at
         elif event.what == "put" and event.words[4] in FINAL and event.words[5]:
             stands.setdefault((event.words[0], event.words[1]), event.at)
-        elif event.what == "begun" and event.words[3]:
+        elif event.what == "begun" and (event.words[3] or books.scenario.flow):
             at = stands.get((event.words[0], event.words[1]))
             if at is not None and came.get((event.life, _name_of_body(event)), 0.0) > at:
                 yield Finding("again", f"{event.words[0]} was run although its outcome was known")
@@ -297,6 +330,8 @@ def _states(books: Books) -> Iterator[Finding]:
             continue  # acknowledged before, its result may be lost with its process
         if result is None or result[0] != wanted:
             yield Finding("state", f"the result of {key} is {result}, in place of {wanted}")
+        elif books.decided[key] > 1:
+            yield Finding("state", f"{key} has had {books.decided[key]} outcomes")
         elif wanted == "SUCCESS":
             lives = {event.life for event in books._of("ended") if event.words[0] == key}
             if result[1][0] != key or result[1][1] not in lives:

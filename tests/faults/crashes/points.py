@@ -27,7 +27,7 @@ from kernel import envelope as wire
 from kernel.envelope import decode, decode_dead
 from kernel.errors import DecodeError, PartialSend, Unavailable
 from kernel.outcome import decode_entry
-from kernel.ports import Claim, Delivery, Outgoing, Parked, Record
+from kernel.ports import Claim, Delivery, Outgoing, Parked, Record, Tally
 from kernel.worker.handing import SETTLED
 
 #: SIGKILL; SIGSTOP until somebody continues it; a call that is refused; one that works and says that it failed; a batch
@@ -37,6 +37,8 @@ Mode = Literal["kill", "freeze", "refuse", "lie", "partial", "quit"]
 Role = Literal["producer", "worker", "operator"]
 
 BEFORE, AFTER = "before ", "after "
+#: In the keys of joins (`kernel.canvas.frames.join_key`).
+JOIN = ":join:"
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -68,15 +70,15 @@ def _around(role: Role, needs: str, *steps: str) -> None:
         _point(role, needs, BEFORE + step, AFTER + step)
 
 
-_around("producer", "", "sending a call")
+_around("producer", "", "sending a call", "keeping a join", "sending a step")
 _around("producer", "parked", "parking")
 _point("producer", "", "told")
 _point("worker", "", "received", "body begun", "body done")
 _around("worker", "", "putting STARTED", "putting SUCCESS", "putting RETRY", "putting FAILURE")
-_around("worker", "", "counting a start", "acking", "releasing")
+_around("worker", "", "counting a start", "counting a member", "keeping a join", "acking", "releasing")
 _around("worker", "lease", "renewing", "extending")
-_around("worker", "commit", "committing a retry", "committing a dead letter")
-_around("worker", "steps", "sending a dead letter")
+_around("worker", "commit", "committing a retry", "committing a step", "committing a dead letter")
+_around("worker", "steps", "sending a step", "sending a dead letter")
 _around("worker", "steps native", "sending a retry")
 _around("worker", "parked", "parking", "moving", "unparking")
 _point("worker", "parked", "delayed taken")
@@ -229,7 +231,8 @@ def name_of(payload: bytes) -> Name:
 def _subject(batch: Sequence[Outgoing]) -> str:
     """What is sent, for the name of a point; of a mixed batch, what matters most."""
     found = {_kind(out) for out in batch}
-    return next((kind for kind in ("a dead letter", "a hop", "a retry", "a requeue") if kind in found), "a call")
+    kinds = ("a dead letter", "a hop", "a retry", "a requeue", "a step")
+    return next((kind for kind in kinds if kind in found), "a call")
 
 
 def _kind(out: Outgoing) -> str:
@@ -243,7 +246,9 @@ def _kind(out: Outgoing) -> str:
         return "a hop"
     if envelope.attempt:
         return "a retry"
-    return "a requeue" if envelope.generation else "a call"
+    if envelope.generation:
+        return "a requeue"
+    return "a step" if wire.FLOW in envelope.extra else "a call"
 
 
 def arm_transport(process: Process, transport: Any, idle: Callable[[], None]) -> None:
@@ -332,6 +337,8 @@ def arm_results(process: Process, results: Any) -> None:
     put = results.put
 
     def armed_put(items: Sequence[Record], ttl: float) -> list[bytes | None]:
+        if JOIN in items[0].key:
+            return process.call("keeping a join", put, items, ttl)  # type: ignore[no-any-return]
         states = [decode_entry(item.value).state for item in items]
         began_at = time.time()
 
@@ -354,7 +361,11 @@ def arm_coordination(process: Process, coordination: Any) -> None:
                 _, _, name, generation, attempt = item.key.split(":")
                 process.note("known", name, int(generation), int(attempt))
 
-    coordination.tally = lambda items: process.call("counting a start", tally, items)
+    def armed_tally(items: Sequence[Tally]) -> list[int]:
+        what = "a member" if JOIN in items[0].key else "a start"
+        return process.call(f"counting {what}", tally, items)  # type: ignore[no-any-return]
+
+    coordination.tally = armed_tally
     coordination.claim = lambda items: process.call("claiming", claim, items, tell=lambda answer: known(items))
     coordination.drop = lambda items: process.call("dropping a claim", drop, items)
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ from faults.crashes.points import (
     journal,
     name_of,
 )
-from kernel import discovery
+from kernel import Kernel, discovery, flows
 from kernel.dead import DeadLetters
 from kernel.emulate import pump
 from kernel.emulate.passthrough import Passthrough
 from kernel.envelope import dead_queue
 from kernel.errors import PartialSend, PortError
+from kernel.groups import GroupResult
 from kernel.options import Call
 from kernel.outcome import decode_entry
 from kernel.ports import Outgoing
@@ -94,12 +96,19 @@ def produce(place: Place, urls: Urls, scenario: scenarios.Scenario, process: Pro
     """Send the calls of a scenario in one batch, and say what the caller was told."""
     ports = Ports(place, urls, process, _nothing)
     ports.handed_over()
-    keys = [f"{process.life}-{index}" for index in range(scenario.count)]
+    if scenario.flow:
+        _named(process.life)
+        keys = _steps(scenario, process.life)
+    else:
+        keys = [f"{process.life}-{index}" for index in range(scenario.count)]
+    process.note("crowding", os.getloadavg()[0] / (os.cpu_count() or 1))
     process.note("attempt", *keys)
-    told: dict[str, list[str]] = {"confirmed": list(keys), "refused": [], "unknown": []}
+    told = {"confirmed": keys}
     try:
         if scenario.sends == "bytes":
             scenarios.app.post([Outgoing(QUEUE, b"\xff" + key.encode()) for key in keys])
+        elif scenario.flow:
+            scenarios.app.flows.start(scenarios.workflow(scenario.flow, scenario.least))
         else:
             if scenario.sends == "into the void" and process.once("vanished"):
                 ports.transport.declare([QUEUE])
@@ -107,16 +116,40 @@ def produce(place: Place, urls: Urls, scenario: scenarios.Scenario, process: Pro
             calls = [_call(place, scenario, key, index) for index, key in enumerate(keys)]
             scenarios.app.send_many(scenario.task, calls)
     except PartialSend as partial:
-        for index, error in partial.errors.items():
-            told["refused" if error.sent == "no" else "unknown"].append(keys[index])
-        told["confirmed"] = [key for index, key in enumerate(keys) if index not in partial.errors]
+        told = {"unknown": keys} if scenario.flow else _told(partial, keys)
     except PortError as error:
-        told = {"confirmed": [], "refused" if error.sent == "no" else "unknown": keys}
+        told = {"refused" if error.sent == "no" else "unknown": keys}
     for word, some in told.items():
         if some:
             process.note(word, *some)
     process.reach("told")
     scenarios.app.close()
+
+
+def _told(partial: PartialSend, keys: list[str]) -> dict[str, list[str]]:
+    """What the caller knows of each call."""
+    found: dict[str, list[str]] = {"refused": [], "unknown": []}
+    for index, error in partial.errors.items():
+        found["refused" if error.sent == "no" else "unknown"].append(keys[index])
+    return {"confirmed": [key for index, key in enumerate(keys) if index not in partial.errors], **found}
+
+
+def _named(life: int) -> None:
+    """From now on the ids of workflows are known beforehand, so that the ledger has them before anything is sent."""
+    numbers = count()
+    flows.new_id = lambda: f"{life}-{next(numbers)}"  # type: ignore[attr-defined]
+
+
+def _steps(scenario: scenarios.Scenario, life: int) -> list[str]:
+    """The ids of the tasks of the workflow that is about to be started: those that it has elsewhere."""
+    with Kernel("elsewhere", transport="memory://elsewhere") as app:
+        at: Any = app.flows.start(scenarios.workflow(scenario.flow, scenario.least))
+        _named(life)
+        steps = []
+        while at is not None:
+            steps += [each.id for each in (at.results if isinstance(at, GroupResult) else [at])]
+            at = at.parent
+    return steps[::-1]
 
 
 def _call(place: Place, scenario: scenarios.Scenario, key: str, index: int) -> Call:
@@ -157,9 +190,9 @@ def operate(place: Place, urls: Urls, scenario: scenarios.Scenario, process: Pro
     ports.handed_over()
     deadline = time.monotonic() + 10 * place.lease
     letters = DeadLetters(scenarios.app.ports.transport, QUEUE)
-    count = len({event.words[1] for event in journal(process.folder) if _is_letter(event)})
+    letters_sent = len({event.words[1] for event in journal(process.folder) if _is_letter(event)})
     # Where the one before this died, its letters come back when its leases have run out.
-    while count > _requeued(process.folder) and time.monotonic() < deadline:
+    while letters_sent > _requeued(process.folder) and time.monotonic() < deadline:
         try:
             letters.requeue()
         except PortError:

@@ -13,6 +13,7 @@ import msgspec
 
 from faults.crashes.points import Process
 from kernel import Kernel
+from kernel.canvas import Flow, chain, group, signature
 from kernel.errors import Reject
 from kernel.task import Task
 
@@ -20,6 +21,8 @@ from kernel.task import Task
 RETRY_AFTER: Final = 0.1
 #: Retries after which `again` works, and after which `failing` does not.
 RETRIES: Final = 2
+#: Members of a group.
+MEMBERS: Final = 3
 #: Recorded starts after which `poison` is stopped.
 DELIVERIES: Final = 2
 
@@ -92,6 +95,14 @@ def _kills(self: Task[..., Any, Any], seconds: float, due_at: float) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _joins(self: Task[..., Any, Any], values: Any, seconds: float, due_at: float) -> list[Any]:
+    """What comes after other tasks: it is given what they returned."""
+    given = values if isinstance(values[0], list) else [values]
+    if any(type(each) is not list or len(each) != 2 for each in given):
+        raise Broken(f"given {values}")
+    return _works(self, seconds, due_at)
+
+
 def _task(name: str, function: Callable[..., Any], **options: Any) -> None:
     app.task(bind=True, name=name, **options)(function)
 
@@ -104,6 +115,17 @@ _task("quietly again", _again, autoretry_for=(Broken,), max_retries=RETRIES + 1,
 _task("failing", _fails, autoretry_for=(Broken,), max_retries=1)
 _task("back", _back)
 _task("poison", _kills, max_deliveries=DELIVERIES)
+_task("joins", _joins)
+
+
+def workflow(name: str, seconds: float) -> Flow:
+    """The value of this name in `Scenario.flow`."""
+    first = signature("plain", (seconds, 0.0), immutable=True)
+    then = signature("joins", (seconds, 0.0))
+    if name == "chain":
+        return chain(first, then, then)
+    members = group([first] * MEMBERS)
+    return chain(members, then) if name == "chord" else chain(first, members, then, then)
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +159,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     needs: frozenset[str] = frozenset()
     #: How much longer the first body takes, in seconds.
     first: float = 0.0
+    #: The workflow that is started in place of calls, "" for none; its tasks are what must have ended.
+    flow: str = ""
     #: What the producer sends: calls, bytes that are none, or calls to a queue that somebody deletes just before.
     sends: Literal["calls", "bytes", "into the void"] = "calls"
 
@@ -161,6 +185,9 @@ _ALL: Final = (
     Scenario(name="three workers", task="plain", count=2, leases=1.6, least=0.5, workers=3),
     Scenario(name="long and short", task="plain", count=2, first=0.7, pool="threads", slots=2),
     Scenario(name="vanished", task="plain", count=2, sends="into the void", needs=frozenset({"amqp"})),
+    Scenario(name="chain", task="plain", flow="chain"),
+    Scenario(name="chord", task="plain", flow="chord"),
+    Scenario(name="chord in a chain", task="plain", flow="chord in a chain", pool="threads", slots=2, least=0.02),
     Scenario(name="handed on", task="quiet", count=1, least=3.5, keeps=False, needs=frozenset({"handed"})),
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {scenario.name: scenario for scenario in _ALL}

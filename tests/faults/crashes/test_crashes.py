@@ -80,6 +80,16 @@ def test_a_kill_allows_one_more_run_of_what_was_in_hand() -> None:
     assert checks([*SENT, *RUN, *killed, *again, *again]) == ["duplicates"]
 
 
+def test_a_lease_that_ran_out_is_a_fault_of_a_crowded_machine_only_if_it_was_renewed() -> None:
+    crowd, renewed = (1, "crowding", 9.0), (2, "point", "worker", "before renewing", 1)
+    again = [(3, "received", "default", "k", 0, 0, 1, 8), (3, "begun", "k", 0, 0, 1), (3, "ended", "k", 0, 0)]
+    lost = (2, "lost", "default", "k", 0, 0, 7)
+    assert checks([*SENT, *RUN, *again, lost]) == ["duplicates", "redelivered"]
+    assert checks([crowd, *SENT, *RUN, *again, lost]) == ["duplicates", "redelivered"]
+    assert checks([*SENT, renewed, *RUN, *again, lost]) == ["duplicates", "redelivered"]
+    assert checks([crowd, *SENT, renewed, *RUN, *again, lost]) == ["redelivered"]
+
+
 def test_what_was_settled_is_not_touched_by_a_kill() -> None:
     after = [(2, "fault", "kill", "after acking"), (3, "received", "default", "k", 0, 0, 1, 8)]
     after += [(3, "begun", "k", 0, 0, 1), (3, "ended", "k", 0, 0)]
