@@ -13,11 +13,6 @@ from support import eventually
 from kernel import Call, Kernel, ResultTimeout, TaskFailed, current_app, current_request, current_task, shared_task
 
 
-@shared_task(name="shared_double")
-def shared_double(number: int) -> int:
-    return 2 * number
-
-
 def test_a_call_gives_its_result(engine: Engine) -> None:
     @engine.task
     def add(x: int, y: int = 0) -> int:
@@ -289,6 +284,10 @@ def test_results_expire(engine: Engine) -> None:
 
 
 def test_a_shared_task_belongs_to_every_application(engine: Engine) -> None:
+    @shared_task(name="shared_double")
+    def shared_double(number: int) -> int:
+        return 2 * number
+
     other = Kernel("other", transport=engine.url)
     with engine.run():
         results = [engine.app.send_task("shared_double", (4,)), other.send_task("shared_double", (5,))]
