@@ -85,6 +85,7 @@ class Kernel:
         self._registry.forget()
         self._router: Router | None = None
         self._results: Results | None = None
+        self._later = LaterResults(lambda: self.results, lambda: self._results)
         self._sender: Sender | None = None
         self._batcher: Batcher | None = None
         self._sheets: dict[str, CallSheet] = {}
@@ -357,7 +358,7 @@ class Kernel:
     @property
     def _kept(self) -> Results:
         """The results of a call: read from the store when somebody asks, which nothing that is sent waits for."""
-        return self.results if self._connection.opened is not None else LaterResults(lambda: self.results)
+        return self._results or self._later
 
     def result(self, task_id: str) -> AsyncResult[Any]:
         """The result of a task that was sent elsewhere or earlier."""

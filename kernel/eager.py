@@ -47,6 +47,7 @@ from kernel.ports import Outgoing, Record, Transport
 from kernel.ports.results import Rank, outranked
 from kernel.result import NO_STORE, AsyncResult, Results
 from kernel.sender import MOST, Sender
+from kernel.steady import persist
 from kernel.task import Task
 from kernel.versions import FIRST
 
@@ -339,7 +340,8 @@ def results_of(app: Application) -> Results:
     tasks = app.config.tasks
     if tasks.always_eager and isinstance(app.sender, EagerSender):
         return app.sender.shelf
-    store = app.ports.results
+    # Opened for whoever reads first, who is as patient as with one that is open.
+    store = persist(lambda: app.ports.results, tasks.send_timeout)
     return NO_STORE if store is None else StoredResults.of(store, tasks, app.clock)
 
 

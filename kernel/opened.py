@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from kernel import discovery
 from kernel.clock import Clock
 from kernel.config import Config
 from kernel.emulate.broadcast import Broadcasting
 from kernel.emulate.complete import Completed, complete
-from kernel.errors import ConfigError
-from kernel.ports import Coordination, ResultStore, ScheduleStore, Transport
+from kernel.errors import ConfigError, Unavailable
+from kernel.ports import Claim, Coordination, CoordinationFeatures, ResultStore, ScheduleStore, Transport
 from kernel.routing import Broadcast
 from kernel.sealing.results import sealed_results
 from kernel.sealing.sealing import Sealing
@@ -58,13 +59,67 @@ class Given:
         return any((self.transport, self.results, self.coordination, self.schedules))
 
 
+class Later(Generic[A]):
+    """A port that is opened when it is first asked for: a send needs no result store, and one that is away must not
+    hold it up. `adapter` is None where there is none."""
+
+    __slots__ = ("_adapter", "_lock", "_made", "_open")
+
+    def __init__(self, adapter: A | None, opened: Callable[[A], A]) -> None:
+        """`opened` opens it, and may return something around it."""
+        self._adapter = adapter
+        self._made: A | None = None
+        self._open = opened
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return self._adapter is not None
+
+    def get(self) -> A | None:
+        """It, open; errors as of its `open`."""
+        if self._made is None and self._adapter is not None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._open(self._adapter)
+        return self._made
+
+
+class Sets:
+    """The claims of a coordination service that is opened for the first of them."""
+
+    def __init__(self, service: Later[Coordination]) -> None:
+        self._service = service
+
+    def _opened(self) -> Coordination:
+        service = self._service.get()
+        assert service is not None
+        return service
+
+    @property
+    def features(self) -> CoordinationFeatures:
+        """As of the service."""
+        return self._opened().features
+
+    def claim(self, items: Sequence[Claim]) -> list[str]:
+        """As of the service."""
+        return self._opened().claim(items)
+
+    def drop(self, items: Sequence[tuple[str, str]]) -> None:
+        """As of the service."""
+        self._opened().drop(items)
+
+
 class Opened:
     """The opened ports. `transport` is completed: what its adapter lacks is emulated where that is possible. Where a
-    seal is configured, `transport` and `results` seal and open; where none is, nothing of it is in the way."""
+    seal is configured, `transport` and `results` seal and open; where none is, nothing of it is in the way.
+
+    The others are opened when they are first asked for. `all` opens them, for who will need them later: a worker.
+    """
 
     def __init__(self, config: Config, given: Given, clock: Clock) -> None:
-        """Open all of them; those opened so far are closed again when one fails."""
+        """Open the transport; what was opened so far is closed again when something fails."""
         self._open: list[Openable] = []
+        self._closed = False
         #: The transport has no URL to take the other ports from.
         self._by_object = given.transport is not None
         ports = config.ports
@@ -72,17 +127,22 @@ class Opened:
         self.sealing = _sealing(config, clock)
         try:
             adapter = self._opened(given.transport or discovery.transport(_leased(ports.transport, config)))
-            self.results = self._optional(given.results, discovery.results, ports.results, ports.transport)
+            store = self._optional(given.results, discovery.results, ports.results, ports.transport)
+            self._results = Later(store, self._stored)
             beside = ports.transport
             if ports.results and not discovery.offers(discovery.coordination, beside):
                 beside = ports.results  # a broker beside a store that can coordinate, which most of them can
-            self.coordination = self._optional(given.coordination, discovery.coordination, ports.coordination, beside)
-            self.schedules = self._optional(given.schedules, discovery.schedules, ports.schedules, ports.transport)
-            self.completed: Completed = complete(adapter, self.schedules, self.coordination, clock)
+            service = self._optional(given.coordination, discovery.coordination, ports.coordination, beside)
+            self._coordination = Later(service, self._opened)
+            parking = self._optional(given.schedules, discovery.schedules, ports.schedules, ports.transport)
+            self._schedules = Later(parking, self._opened)
+            # A store of delayed messages is a part of the transport where that has no delays of its own.
+            parked = self.schedules if adapter.features.delay == 0.0 else None
+            sets = Sets(self._coordination) if self._coordination else None
+            self.completed: Completed = complete(adapter, parked, sets, clock)
             self.transport: Transport = self.completed.transport
             if self.sealing is not None:
                 self.transport = SealedTransport(self.transport, self.sealing, ports.replay_window, clock)
-                self.results = self.results and sealed_results(self.results, self.sealing)
             names = [queue.name for queue in config.routing.declared_queues if isinstance(queue, Broadcast)]
             if names:
                 # Outermost: what is published is sealed as well.
@@ -92,21 +152,50 @@ class Opened:
             self.close()
             raise
 
+    @property
+    def results(self) -> ResultStore | None:
+        """The result store, None where there is none."""
+        return self._results.get()
+
+    @property
+    def coordination(self) -> Coordination | None:
+        """The coordination service."""
+        return self._coordination.get()
+
+    @property
+    def schedules(self) -> ScheduleStore | None:
+        """The schedule store."""
+        return self._schedules.get()
+
+    def all(self) -> Opened:
+        """Itself, with every port open."""
+        for port in (self._results, self._coordination, self._schedules):
+            port.get()
+        return self
+
+    def _stored(self, store: ResultStore) -> ResultStore:
+        opened = self._opened(store)
+        return opened if self.sealing is None else sealed_results(opened, self.sealing)
+
     def _opened(self, adapter: A) -> A:
         adapter.open()
         self._open.append(adapter)
+        if self._closed:
+            self.close()
+            raise Unavailable("the application was closed meanwhile")
         return adapter
 
     def _optional(self, given: A | None, find: Callable[[str], A], url: str, transport: str) -> A | None:
         """The adapter of a port that an application can do without; "" takes the transport's scheme if it has it."""
         if given is not None:
-            return self._opened(given)
+            return given
         if url == NONE or (not url and (self._by_object or not discovery.offers(find, transport))):
             return None
-        return self._opened(find(url or transport))
+        return find(url or transport)
 
     def close(self) -> None:
         """Close in the opposite order. Idempotent."""
+        self._closed = True
         while self._open:
             self._open.pop().close()
 

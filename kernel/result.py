@@ -244,10 +244,12 @@ class Completed(Generic[T]):
 class LaterResults:
     """Results of a store that is opened when the first of them is asked for."""
 
-    __slots__ = ("_find",)
+    __slots__ = ("_find", "_found")
 
-    def __init__(self, find: Callable[[], Results]) -> None:
+    def __init__(self, find: Callable[[], Results], found: Callable[[], Results | None]) -> None:
+        """`found`: those that `find` has found, once they are there."""
         self._find = find
+        self._found = found
 
     def entries(self, ids: list[str]) -> list[Entry | None]:
         """What stands now."""
@@ -259,7 +261,12 @@ class LaterResults:
 
     async def aawait_any(self, ids: list[str], timeout: float | None) -> list[Entry | None]:
         """The same for coroutines."""
-        return await self._find().aawait_any(ids, timeout)
+        results = self._found()
+        if results is None:  # opening takes a round trip, or many
+            from asyncio import to_thread  # already imported by whoever awaits; `import kernel` must not load it
+
+            results = await to_thread(self._find)
+        return await results.aawait_any(ids, timeout)
 
     def forget(self, ids: list[str]) -> None:
         """Delete."""

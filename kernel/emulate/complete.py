@@ -10,9 +10,9 @@ from kernel.clock import SYSTEM, Clock
 from kernel.emulate.delay import Hops, Parking
 from kernel.emulate.priority import LEVELS, QueuePriority, ScaledPriority
 from kernel.emulate.refuse import Refuse
-from kernel.emulate.unique import WINDOW, Unique
+from kernel.emulate.unique import WINDOW, Claims, Unique
 from kernel.errors import ConfigError
-from kernel.ports import Coordination, ScheduleStore, Transport
+from kernel.ports import ScheduleStore, Transport
 
 
 class Pump(Protocol):
@@ -42,14 +42,14 @@ class Completed:
 def complete(
     transport: Transport,
     schedule: ScheduleStore | None = None,
-    coordination: Coordination | None = None,
+    coordination: Claims | None = None,
     clock: Clock = SYSTEM,
     *,
     levels: int = LEVELS,
 ) -> Completed:
     """Put around an open transport what it lacks: priority, then delay, then dedup, the refusals outermost.
 
-    `schedule` and `coordination` are open too. `levels` (1 to 10) is the number of queues that emulate priorities; all
+    `schedule` is open too. `levels` (1 to 10) is the number of queues that emulate priorities; all
     processes that share queues must agree on it.
     """
     if not 1 <= levels <= 10:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from kernel.emulate.passthrough import Passthrough
 from kernel.errors import PartialSend, PortError, Unavailable
 from kernel.ids import new_id
-from kernel.ports import Claim, Coordination, Delivery, Outgoing, Transport
+from kernel.ports import Claim, CoordinationFeatures, Delivery, Outgoing, Transport
 
 #: Seconds for which an equal key is one message.
 WINDOW: Final = 300.0
@@ -18,6 +18,20 @@ WINDOW: Final = 300.0
 UNDERWAY: Final = 10.0
 #: Owner of a key whose message is stored.
 STORED: Final = "stored"
+
+
+class Claims(Protocol):
+    """What a coordination service is needed for here. Nothing of it is asked before there is a key."""
+
+    @property
+    def features(self) -> CoordinationFeatures:
+        """How many claims it takes at once."""
+
+    def claim(self, items: Sequence[Claim]) -> list[str]:
+        """As of `Coordination`."""
+
+    def drop(self, items: Sequence[tuple[str, str]]) -> None:
+        """As of `Coordination`."""
 
 
 class Unique(Passthrough):
@@ -30,9 +44,8 @@ class Unique(Passthrough):
     its message gets stored is not known yet.
     """
 
-    def __init__(self, inner: Transport, coordination: Coordination) -> None:
-        most = min(inner.features.max_batch, coordination.features.max_batch)
-        super().__init__(inner, replace(inner.features, dedup=WINDOW, max_batch=most, answers_within=inf))
+    def __init__(self, inner: Transport, coordination: Claims) -> None:
+        super().__init__(inner, replace(inner.features, dedup=WINDOW, answers_within=inf))
         self._coordination = coordination
 
     def send(self, batch: Sequence[Outgoing]) -> None:
@@ -88,7 +101,7 @@ class Unique(Passthrough):
 class _Keys:
     """The claims of one call, by index into its batch."""
 
-    def __init__(self, coordination: Coordination, batch: Sequence[Outgoing]) -> None:
+    def __init__(self, coordination: Claims, batch: Sequence[Outgoing]) -> None:
         self._coordination = coordination
         self._owner = new_id()
         #: First index of each key; an equal key later in the same batch is a duplicate.

@@ -92,7 +92,7 @@ def open_ports(app: Kernel, seat: Seat | None) -> Opened:
     outage = Outage("a service of the application", app.clock)
     while True:
         try:
-            opened = app.ports
+            opened = app.ports.all()
         except Unavailable as error:
             wait = outage.failed(error)
             if seat is not None:

@@ -82,7 +82,7 @@ class Worker:
         #: Jobs that would not end: their threads are still at work when `run` has returned.
         self.abandoned: list[Job] = []
         self.pool = discovery.pool(settings.pool, settings.concurrency)
-        self.ports = app.ports
+        self.ports = app.ports.all()
         if self.ports.sealing is not None:
             self.ports.sealing.need_key()
         self.transport = transport = self.ports.transport

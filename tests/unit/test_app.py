@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -163,3 +164,27 @@ def test_two_threads_that_come_first_both_have_the_whole_configuration() -> None
     queues.append(app.config.tasks.queue)
     first.join(10)
     assert queues == ["mine", "mine"]
+
+
+def test_a_result_store_that_is_away_keeps_nothing_from_being_sent(tmp_path: Path, free_port: int) -> None:
+    """Nor does the coordination service. Who asks for a result hears of it."""
+    away = f"redis://127.0.0.1:{free_port}?timeout=0.2"
+    transport = f"sqlite:///{tmp_path}/q.db"
+    with Kernel("sender", transport=transport, results=away, coordination=away, send_timeout=2.0) as app:
+        result = app.send_task("any")
+        assert app.ports.transport.features.dedup, "claims are made for keys, of which there are none"
+        with pytest.raises(Unavailable):
+            result.get(timeout=1.0)
+        with pytest.raises(Unavailable):
+            asyncio.run(result.aget(timeout=1.0))
+        with pytest.raises(Unavailable):
+            app.ports.all()
+        assert app.send_task("any").id != result.id
+
+
+def test_what_is_closed_is_not_opened_any_more(free_port: int) -> None:
+    app = Kernel("sender", transport="memory://closed", results=f"memory://{free_port}")
+    ports = app.ports
+    app.close()
+    with pytest.raises(Unavailable, match="closed"):
+        ports.all()
