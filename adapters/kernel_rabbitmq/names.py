@@ -17,16 +17,23 @@ _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 
 
 def checked(name: str) -> str:
-    """A name that the protocol can carry; `Rejected` for any other."""
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        raise Rejected(f"{name!r} is not text that a broker can take") from None
-    if not 0 < length <= LONGEST:
-        raise Rejected(f"{name[:40]!r}: a name has 1 to {LONGEST} bytes, not {length}")
+    """A name for a queue, which the protocol can carry; `Rejected` for any other."""
+    if not carried(name):
+        raise Rejected("a queue's name is empty")
     if name.startswith("amq."):
         raise Rejected(f"{name!r}: names that begin with amq. are the broker's own")
     return name
+
+
+def carried(text: str) -> str:
+    """A name or a key that the protocol can carry; `Rejected` for any other."""
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise Rejected(f"{text!r} is not text that a broker can take") from None
+    if length > LONGEST:
+        raise Rejected(f"{text[:40]!r}: a name or a key has at most {LONGEST} bytes, not {length}")
+    return text
 
 
 def dead_of(queue: str) -> str:

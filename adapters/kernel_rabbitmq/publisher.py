@@ -12,6 +12,7 @@ from pika.channel import Channel
 from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.ports import Outgoing
 from kernel_rabbitmq import delays
+from kernel_rabbitmq.exchanges import Exchanges
 from kernel_rabbitmq.faults import translate
 from kernel_rabbitmq.frames import Frames, Message
 from kernel_rabbitmq.link import Link, blocked
@@ -42,6 +43,7 @@ class Publisher:
         self._topology = topology
         self._location = location
         self._delays = delays.Delays(topology)
+        self._exchanges = Exchanges(topology)
         self._channel: Channel | None = None
         self._opening: Wait | None = None
         self._frames = Frames(0, 0)
@@ -54,12 +56,15 @@ class Publisher:
 
     def send(self, batch: Sequence[Outgoing]) -> Steps[None]:
         """Store all messages; errors as `Transport.send` raises them."""
-        messages = yield from self._addressed(batch)
-        errors = yield from self.publish(messages)
+        if [out for out in batch if out.exchange]:
+            errors = yield from self._send_known(batch)
+        else:
+            messages = yield from self._addressed(batch)
+            errors = yield from self.publish(messages)
         if not errors:
             return
         for index in errors:
-            self._topology.forget(batch[index].queue)
+            self._forget(batch[index])
         if not self._pending and self._channel is not None and self._channel.is_open:
             # The broker's end of a channel remembers a quorum queue by its name, and waits for the one that was deleted
             # when another one has been made under it. The next send opens a new channel.
@@ -89,9 +94,26 @@ class Publisher:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _send_known(self, batch: Sequence[Outgoing]) -> Steps[dict[int, PortError]]:
+        """Publish all but what is for exchanges that are not there; the errors by index."""
+        errors = yield from self._exchanges.refused(batch)
+        places = [index for index in range(len(batch)) if index not in errors]
+        if places:
+            messages = yield from self._addressed([batch[index] for index in places])
+            failed = yield from self.publish(messages)
+            errors.update({places[at]: error for at, error in failed.items()})
+        return errors
+
+    def _forget(self, out: Outgoing) -> None:
+        """What this message was for may be gone."""
+        if out.exchange:
+            self._exchanges.forget(out.exchange)
+        else:
+            self._topology.forget(out.queue)
+
     def _addressed(self, batch: Sequence[Outgoing]) -> Steps[list[Message]]:
         """Where each message goes, everything on the way declared."""
-        queues = {out.queue for out in batch}
+        queues = {out.queue for out in batch if not out.exchange}
         if not self._topology.knows(queues):
             yield from self._topology.declare(queues)
         location = self._location
@@ -112,6 +134,8 @@ class Publisher:
                 delayed.add(out.queue)
                 key = delays.routing_key(units, names[out.queue])
                 messages.append((delays.entry(units), key, properly, out.payload))
+            elif out.exchange:
+                messages.append((out.exchange, out.routing_key, properly, out.payload))
             else:
                 messages.append((exchange, keys[out.queue], properly, out.payload))
         if delayed:
@@ -185,7 +209,7 @@ class Publisher:
 
     def _unroutable(self, method: Any) -> PortError:
         text = f"no queue for the routing key {method.routing_key!r} of the exchange {method.exchange!r}"
-        if self._location.declare:
+        if self._location.declare and not self._exchanges.names(method.exchange):
             return Unavailable(f"{text}: it was deleted meanwhile and is declared again by the next send")
         return Rejected(f"{text}: bind one, or correct exchange and routing_key")
 

@@ -240,6 +240,8 @@ class RabbitmqTransport:
                 raise Rejected(f"{len(out.payload)} bytes exceed the {MAX_PAYLOAD} of a message")
             if out.not_before > latest:
                 raise Rejected(f"a delay beyond {delays.LONGEST:g} s")
+            if out.exchange and out.not_before > latest - delays.LONGEST:
+                raise Rejected("a message for an exchange cannot be delayed")
 
     def _features_of(self, version: tuple[int, ...]) -> Features:
         location = self._location
@@ -252,6 +254,7 @@ class RabbitmqTransport:
             priorities=location.priorities,
             max_batch=MAX_BATCH,
             max_payload=MAX_PAYLOAD,
+            exchanges=True,
             broadcast=True,
             counts=quorum,
             release_counts=not (quorum and version >= UNCOUNTED),

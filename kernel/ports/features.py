@@ -43,6 +43,9 @@ class Features:
     dedup: float = 0.0
     #: Messages of one `Outgoing.order_key` are delivered in order and one at a time.
     ordered: bool = False
+    #: There are exchanges (`Outgoing.exchange`), made and bound to queues by whoever runs the service. Without, the
+    #: attribute is ignored: the kernel refuses such a call before it is sent.
+    exchanges: bool = False
     #: `publish` and `listen` exist.
     broadcast: bool = False
     #: `commit` exists: sends and acks happen together or not at all.

@@ -20,7 +20,7 @@ import msgspec
 from kernel.ports.features import Features
 
 
-class Outgoing(msgspec.Struct, gc=False):
+class Outgoing(msgspec.Struct, gc=False, omit_defaults=True):
     """A message on its way to a queue. Everything but `queue` and `payload` is for brokers that honour it natively."""
 
     queue: str
@@ -35,6 +35,10 @@ class Outgoing(msgspec.Struct, gc=False):
     dedup_key: str = ""
     #: Messages of one key keep their order where `Features.ordered`; "" for none.
     order_key: str = ""
+    #: Where `Features.exchanges`: it goes to the queues that are bound there, and not to `queue`. "": to `queue`.
+    exchange: str = ""
+    #: What the exchange chooses the queues by.
+    routing_key: str = ""
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -87,7 +91,8 @@ class Transport(Protocol):
 
         `PartialSend` when some were stored and some not; any other error means that none is known to be stored:
         `sent == "no"` that none is, `"unknown"` that some may be. A message sent by one caller to one queue with
-        equal priority and no delay is received in the order of sending, unless it is redelivered.
+        equal priority and no delay is received in the order of sending, unless it is redelivered. One for an exchange
+        that is not there, or that leads to no queue with this key, is `Rejected`, and so is one that is delayed.
         """
 
     def receive(self, queues: Sequence[str], limit: int, timeout: float) -> list[Delivery]:

@@ -267,3 +267,28 @@ class FoldsNames(Mutant):
 
     def receive(self, queues: Sequence[str], limit: int, timeout: float) -> list[Delivery]:
         return super().receive([queue.lower() for queue in queues], limit, timeout)
+
+
+class SendsToTheQueueInstead(Mutant):
+    caught_by = "test_an_exchange_that_is_not_there"
+
+    def open(self) -> None:
+        super().open()
+        self.changed(exchanges=True)
+
+
+class StoresHalfOfABatch(SendsToTheQueueInstead):
+    caught_by = "test_others_of_a_batch_for_an_exchange"
+
+    def send(self, batch: Sequence[Outgoing]) -> None:
+        for out in batch:
+            if out.exchange:
+                raise Rejected("there is no such exchange")
+            super().send([out])
+
+
+class DropsWhatIsForAnExchange(Mutant):
+    caught_by = "test_an_exchange_that_is_not_there"
+
+    def send(self, batch: Sequence[Outgoing]) -> None:
+        super().send([out for out in batch if not out.exchange])

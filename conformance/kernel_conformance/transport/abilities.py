@@ -1,8 +1,8 @@
 """What a transport may claim, and what must be seen when it does not.
 
-Some abilities are refused by an error before anything is sent. Others (priority, expiry, deduplication, order) are
-attributes that an adapter without the ability ignores: then the message must come as if the attribute were unset,
-because the kernel emulates them and a half-done native way would work against it.
+Some abilities are refused by an error before anything is sent. Others (priority, expiry, deduplication, order,
+exchanges) are attributes that an adapter without the ability ignores: then the message must come as if the attribute
+were unset, because the kernel emulates or refuses them and a half-done native way would work against it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ def _dedup_ignored(bench: TransportBench) -> None:
 def _order_ignored(bench: TransportBench) -> None:
     bench.send(b"a", b"b", order_key="key")
     assert sorted(payloads(bench.drain(2))) == [b"a", b"b"], "without ordered, a key must not hold messages back"
+
+
+def _exchange_ignored(bench: TransportBench) -> None:
+    bench.send(b"a", b"b", exchange="nowhere", routing_key="nothing")
+    assert bench.settle(2) == [b"a", b"b"], "without exchanges the attribute is ignored: the message is for its queue"
 
 
 def _extend_absent(bench: TransportBench) -> None:
@@ -119,6 +124,7 @@ PRIORITIES: Ability[TransportBench] = Ability("priorities", lambda f: f.prioriti
 EXPIRY: Ability[TransportBench] = Ability("expiry", lambda f: f.expiry, _expiry_ignored)
 DEDUP: Ability[TransportBench] = Ability("dedup", lambda f: f.dedup > 0, _dedup_ignored)
 ORDERED: Ability[TransportBench] = Ability("ordered", lambda f: f.ordered, _order_ignored)
+EXCHANGES: Ability[TransportBench] = Ability("exchanges", lambda f: f.exchanges, _exchange_ignored)
 LEASE: Ability[TransportBench] = Ability("lease", lambda f: f.lease is not None, _extend_absent)
 COMMIT: Ability[TransportBench] = Ability("commit", lambda f: f.commit, _commit_absent)
 BROADCAST: Ability[TransportBench] = Ability("broadcast", lambda f: f.broadcast, _broadcast_absent)

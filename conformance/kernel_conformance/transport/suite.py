@@ -10,6 +10,7 @@ from kernel_conformance.suite import Suite, assembled
 from kernel_conformance.transport import (
     broadcasting,
     committing,
+    exchanging,
     inspecting,
     leasing,
     lifecycle,
@@ -33,6 +34,7 @@ from kernel_conformance.transport.bench import TransportBench
     leasing,
     timing,
     ordering,
+    exchanging,
     committing,
     broadcasting,
     inspecting,
