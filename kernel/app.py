@@ -250,8 +250,9 @@ class Kernel:
             own = opened.transport.features.max_payload if opened is not None else 0
             task = self._registry.find(name) or task
             sheet = CallSheet(
-                name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock, self.router, self.zone
-            )
+                name, task, tasks, discovery.serializer, min(limit, own or limit), self.clock, self.router, self.zone,
+                self._connection.exchanges.need,
+            )  # fmt: skip
             if opened is not None:
                 self._sheets[name] = sheet
         return sheet

@@ -10,11 +10,12 @@ from kernel import envelope as wire
 from kernel.address import Address, Destination
 from kernel.arity import Arity
 from kernel.canvas.frames import Parcel, Rare
+from kernel.canvas.names import COLLECT, DEADLINE
 from kernel.clock import Clock
 from kernel.compression import MOST_GROWTH, method
 from kernel.current import note_child, running
 from kernel.envelope import Envelope, decode, encode
-from kernel.errors import ConfigError, DecodeError, Rejected
+from kernel.errors import ConfigError, DecodeError, Rejected, Unsupported
 from kernel.ids import new_id
 from kernel.limits.bounds import OPTIONS, Bounds
 from kernel.models import dumper
@@ -46,9 +47,9 @@ class CallSheet:
     """How calls of one task become messages in one application."""
 
     __slots__ = (
-        "_above", "_arity", "_bounds", "_clock", "_compression", "_dump", "_dumps", "_extra", "_function", "_ignored",
-        "_least", "_limit", "_most", "_priority", "_queue", "_serializer", "_shadow", "_special", "_unkept", "_zone",
-        "address", "expires", "name", "united",
+        "_above", "_arity", "_bounds", "_clock", "_compression", "_dump", "_dumps", "_exchange", "_extra", "_function",
+        "_ignored", "_least", "_limit", "_most", "_priority", "_queue", "_serializer", "_shadow", "_special", "_unkept",
+        "_zone", "address", "expires", "name", "united",
     )  # fmt: skip
 
     def __init__(
@@ -61,9 +62,10 @@ class CallSheet:
         clock: Clock,
         router: Router = ANYWHERE,
         zone: tzinfo | None = None,
+        exchange: Callable[[str], None] | None = None,
     ) -> None:
         """`task` is None for a task that is only known by name here. `limit`: largest payload in bytes. `zone` is
-        that of datetimes without one.
+        that of datetimes without one. `exchange` is asked whether messages may be made for an exchange.
 
         ConfigError for a task whose queue is not declared, where only declared ones may be used.
         """
@@ -73,6 +75,7 @@ class CallSheet:
         self._serializer = serializer
         self._limit = limit
         self._zone = zone
+        self._exchange = exchange
         self.address = Address(name, options, defaults, router)
         usual = self.address.usual
         self._queue = usual.queue
@@ -99,7 +102,7 @@ class CallSheet:
         #: Calls without options of their own claim a key before they are sent.
         self.united = self._bounds is not None and self._bounds.unique is not None
         #: Every call has something of its own.
-        varies = self.expires or self._shadow or self.address.varies or self._bounds
+        varies = self.expires or self._shadow or self.address.varies or usual.exchange or self._bounds
         self._special = bool(varies or self._compression or self._dump)
 
     @property
@@ -177,13 +180,28 @@ class CallSheet:
             self._too_large(payload)
         if options or self._special:
             self._check(payload)
-        return task_id, Outgoing(
+        message = Outgoing(
             to.queue,
             payload,
             to.priority,
             extra.get(wire.ETA, 0.0),
             extra.get(wire.EXPIRES_AT, 0.0),
         )
+        if to.exchange:
+            self._publish(to, message.not_before > now)
+            message.exchange, message.routing_key = to.exchange, to.routing_key
+        return task_id, message
+
+    def _publish(self, to: Destination, delayed: bool) -> None:
+        """`Unsupported` for a message that cannot go to an exchange."""
+        if delayed:
+            # What is delayed waits in queues of the broker, and would leave the last one by a key of its own.
+            raise Unsupported(
+                f"{self.name}: a call to the exchange {to.exchange!r} cannot be delayed (countdown, eta, debounce): "
+                f"name a queue, or let the task that it reaches call another one later"
+            )
+        if self._exchange is not None:
+            self._exchange(to.exchange)
 
     def _destination(
         self, extra: dict[int, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
@@ -207,6 +225,8 @@ class CallSheet:
     ) -> Envelope:
         """A call with other arguments (None: its own) or options, for a retry; raises what `message` does."""
         check_known(options, CallOptions, "retry")
+        if "exchange" in options or "routing_key" in options:
+            raise ConfigError(f"{self.name}: a retry goes to one queue, not to an exchange: give it queue=")
         extra = dict(envelope.extra)
         self._moments(extra, options, self._clock.now())
         self._call_extra(extra, options)
@@ -279,12 +299,18 @@ class CallSheet:
         body = self._body(args, kwargs, codec, options, extra)
         if len(body) > self._limit:
             self._too_large(body)
+        if self.name in (COLLECT, DEADLINE):
+            to = Destination(to.queue)  # sent by a worker, to the queue of those who wait for it, and also late
+        if to.exchange:
+            self._publish(to, bool(options.get("countdown") or options.get("eta") or (bounds and bounds.wait)))
         rare = Rare(
             extra,
             options.get("countdown"),
             wall_clock(options["eta"]) if "eta" in options else None,
             None if isinstance(expires, datetime) else expires,
             immutable,
+            to.exchange,
+            to.routing_key,
         )
         return Parcel(self.name, body, codec.name, to.queue, rare)
 

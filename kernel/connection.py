@@ -11,6 +11,7 @@ from kernel.clock import Clock
 from kernel.config import Config
 from kernel.errand import Errands
 from kernel.errors import ConfigError, Unavailable
+from kernel.exchanges import Exchanges
 from kernel.hooks import Hooks
 from kernel.opened import Given, Opened
 from kernel.outbox import Spool
@@ -29,6 +30,8 @@ class Connection:
         self._clock = clock
         self.given = Given()
         self.opened: Opened | None = None
+        #: Whether calls may go to exchanges.
+        self.exchanges = Exchanges(lambda: None if self.opened is None else self.opened.transport)
         #: How often it was closed.
         self._closings = 0
         # Not a native lock: under a green library the greenlet that opens the ports waits for the network meanwhile,
@@ -93,7 +96,7 @@ def sender(connection: Connection, config: Config, hooks: Hooks, clock: Clock) -
     if connection.given.transport is None:  # outside of any deadline, which is about services and not about imports
         discovery.import_transport(config.ports.transport)
     errands, find = Errands(), connection.finder()
-    sender = Sender(find, hooks, tasks.send_timeout, errands)
+    sender = Sender(find, hooks, tasks.send_timeout, errands, connection.exchanges)
     sender.claims = Claims(lambda: connection.open().coordination, errands, tasks.send_timeout)
     if tasks.outbox:
         sender.fallback = Spool(discovery.outbox(tasks.outbox), find, errands, tasks.send_timeout, clock)

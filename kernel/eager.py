@@ -37,6 +37,7 @@ from kernel.errors import (
     UnknownTask,
     Unsupported,
 )
+from kernel.exchanges import Exchanges
 from kernel.hooks import Hooks
 from kernel.inquiry import StoredResults
 from kernel.live import Live
@@ -311,7 +312,7 @@ class EagerSender(Sender):
     """What an application that is always eager has in place of a way to its transport, which it never opens."""
 
     def __init__(self, app: Application, propagates: bool) -> None:
-        super().__init__(_never, app.hooks, inf, Errands())
+        super().__init__(_never, app.hooks, inf, Errands(), Exchanges(lambda: None))
         self.shelf = Shelf()
         self._eager = Eager(app, self.shelf)
         self._propagates = propagates

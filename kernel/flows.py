@@ -173,20 +173,22 @@ class Packer:
 def outgoing_of(send: Send, now: float) -> Outgoing:
     """The message of a step, for the transport."""
     envelope = envelope_of(send, now)
-    extra = envelope.extra
+    extra, rare = envelope.extra, send.call.rare
     return Outgoing(
         send.call.queue,
         encode(envelope),
         extra.get(wire.PRIORITY, 0),
         extra.get(wire.ETA, 0.0),
         extra.get(wire.EXPIRES_AT, 0.0),
+        exchange=rare.exchange,
+        routing_key=rare.routing_key,
     )
 
 
 def _routed(app: Application, signature: Signature, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a call; a map goes where the task goes that it calls."""
-    if signature.task in (MAP, STARMAP) and "queue" not in options:
-        return {"queue": app.sheet(signature.args[0]).queue, **options}
+    if signature.task in (MAP, STARMAP) and "queue" not in options and "exchange" not in options:
+        return {**app.sheet(signature.args[0]).address.usual.options, **options}
     return dict(options)
 
 

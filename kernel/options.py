@@ -21,6 +21,9 @@ class TaskOptions(TypedDict, total=False):
     #: Registry key and wire name; default: module and name of the function.
     name: str
     queue: str
+    #: Where the transport has exchanges: published there, with this key; see the guide to routing.
+    exchange: str
+    routing_key: str
     serializer: str
     #: 0 to 9, 9 the most urgent.
     priority: int
@@ -100,6 +103,9 @@ class CallOptions(TypedDict, total=False):
     expires: float | datetime
     priority: int
     queue: str
+    #: In place of the queue, where the transport has exchanges.
+    exchange: str
+    routing_key: str
     serializer: str
     #: The caller's own values; the task reads them in `request.headers`.
     headers: Mapping[str, Any]
@@ -183,7 +189,7 @@ _TYPES = ("a tuple of exception classes", _exceptions)
 
 #: What an option has to be, in words and as a test; the same for tasks and calls.
 _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("name", "queue", "serializer", "task_id", "shadow"), _NAME),
+    **dict.fromkeys(("name", "queue", "exchange", "routing_key", "serializer", "task_id", "shadow"), _NAME),
     **dict.fromkeys(("result_expires", "default_retry_delay", "retry_backoff_max", "countdown"), _SECONDS),
     **dict.fromkeys(("soft_time_limit", "time_limit"), _SECONDS),
     **dict.fromkeys(("ignore_result", "acks_late", "track_started", "retry_jitter", "typing"), _YES_NO),

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from kernel.errors import PartialSend, PortError, Rejected, Unavailable
+from kernel.exchanges import strangers
 from kernel.ids import new_id
 from kernel.ports import Outbox, Outgoing, Row, Transport
 from kernel.steady import send_all
@@ -84,6 +85,10 @@ class Relay:
     def _send(self, transport: Transport, rows: Sequence[Row]) -> dict[int, PortError]:
         """Send all; the errors by index."""
         batch = [row.message for row in rows]
+        if refused := strangers(transport, batch):
+            others = [index for index in range(len(rows)) if index not in refused]
+            errors = self._send(transport, [rows[index] for index in others]) if others else {}
+            return {**refused, **{others[at]: error for at, error in errors.items()}}
         try:
             send_all(transport.send, batch, SEND_FOR)
         except PartialSend as partial:

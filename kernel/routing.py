@@ -21,8 +21,8 @@ RouteFunction = Callable[[str, Sequence[Any], Mapping[str, Any], Mapping[str, An
 
 #: What a regular expression begins with where patterns are texts, in a file.
 _REGEX = "re:"
-#: What Celery's routes and queues say to a broker with exchanges.
-_BROKER = frozenset({"exchange", "exchange_type", "routing_key", "queue_arguments", "binding_arguments"})
+#: What Celery's routes and queues say to a broker that makes what they name.
+_BROKER = frozenset({"exchange_type", "queue_arguments", "binding_arguments"})
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -32,6 +32,9 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: str = ""
     #: 0 to 9, 9 the most urgent.
     priority: int | None = None
+    #: Where the transport has them: published there, with this key.
+    exchange: str = ""
+    routing_key: str = ""
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -40,10 +43,16 @@ class Queue(msgspec.Struct, frozen=True):
     name: str
     #: Priority of calls that name none; None: that of the configuration.
     priority: int | None = None
+    #: The exchange by which calls come to it, where the transport has exchanges, and their key.
+    exchange: str = ""
+    routing_key: str = ""
 
     def __post_init__(self) -> None:
         _text("a queue's name", self.name)
         _priority(f"queue {self.name!r}", self.priority)
+        _exchange(f"queue {self.name!r}", self)
+        if self.routing_key and not self.exchange:
+            raise ValueError(f"queue {self.name!r}: a routing_key needs an exchange")
 
 
 class Broadcast(msgspec.Struct, frozen=True):
@@ -157,6 +166,7 @@ def parse_route(value: Any) -> Route:
     if route.queue != "":
         _text("a queue's name", route.queue)
     _priority("a route", route.priority)
+    _exchange("a route", route)
     return route
 
 
@@ -243,11 +253,17 @@ def _priority(what: str, value: Any) -> None:
         raise ValueError(f"{what}: priority is a whole number from 0 to 9, 9 the most urgent, not {value!r:.60}")
 
 
+def _exchange(what: str, given: Route | Queue) -> None:
+    for name in ("exchange", "routing_key"):
+        if type(value := getattr(given, name)) is not str:
+            raise ValueError(f"{what}: {name} is a text, not {value!r:.60}")
+
+
 def _unknown(what: str, given: Iterable[Any], known: Sequence[str]) -> None:
     """ValueError for the first that is not known."""
     for key in given:
         if key in _BROKER:
-            raise ValueError(f"{what} has no {key}: the broker's own routing is an option of the transport's URL")
+            raise ValueError(f"{what} has no {key}: exchanges, queues and bindings are made at the broker")
         if key not in known:
             raise ValueError(f"{what} has {', '.join(known)}, not {key!r}")
 

@@ -11,6 +11,7 @@ from kernel.claims import Claims
 from kernel.envelope import decode
 from kernel.errand import Errands, Overdue
 from kernel.errors import Sent, Unavailable
+from kernel.exchanges import Exchanges
 from kernel.hooks import Hooks
 from kernel.native import monotonic
 from kernel.ports import Outgoing, Transport
@@ -43,11 +44,19 @@ class Sender:
     first part and, as parts get through, for each part after it.
     """
 
-    def __init__(self, find: Callable[[], Transport], hooks: Hooks, timeout: float, errands: Errands) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Transport],
+        hooks: Hooks,
+        timeout: float,
+        errands: Errands,
+        exchanges: Exchanges,
+    ) -> None:
         """`find` opens the transport, or returns it at once when it is open. `timeout` in seconds."""
         self._find = find
         self._hooks = hooks
         self._errands = errands
+        self._exchanges = exchanges
         #: Takes what the transport does not answer for.
         self.fallback: Fallback | None = None
         #: Makes the claims of unique calls, where it was wired.
@@ -113,6 +122,8 @@ class Sender:
 
     def _send(self, transport: Transport, messages: Sequence[Outgoing], deadline: float) -> None:
         lasts = transport.features.answers_within
+        if self._exchanges.doubtful:
+            self._exchanges.check(transport, messages)
 
         def send(batch: Sequence[Outgoing]) -> None:
             left = deadline - monotonic()

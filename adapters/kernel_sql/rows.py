@@ -19,12 +19,13 @@ def values(row: Row) -> dict[str, Any]:
         "expires_at": out.expires_at,
         "dedup_key": out.dedup_key,
         "order_key": out.order_key,
+        "exchange": out.exchange,
+        "routing_key": out.routing_key,
         "added_at": row.added_at,
     }
 
 
 def row(found: Any) -> Row:
     """A row as `schema.FREE` selects it."""
-    id, queue, payload, priority, not_before, expires_at, dedup_key, order_key, added_at = found
-    message = Outgoing(queue, bytes(payload), priority, not_before, expires_at, dedup_key, order_key)
-    return Row(id, message, added_at)
+    id, queue, payload, *attributes, added_at = found
+    return Row(id, Outgoing(queue, bytes(payload), *attributes), added_at)

@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS {TABLE} (
     expires_at {{real}} NOT NULL,
     dedup_key {{text}} NOT NULL,
     order_key {{text}} NOT NULL,
+    exchange {{text}} NOT NULL,
+    routing_key {{text}} NOT NULL,
     added_at {{real}} NOT NULL,
     claimed_by {{text}} NOT NULL,
     claimed_until {{real}} NOT NULL,
@@ -42,11 +44,11 @@ CREATE TABLE IF NOT EXISTS {ONCE} (
 );
 """
 
-_COLUMNS = "id, queue, payload, priority, not_before, expires_at, dedup_key, order_key, added_at"
+_COLUMNS = "id, queue, payload, priority, not_before, expires_at, dedup_key, order_key, exchange, routing_key, added_at"
 #: In the order of `_COLUMNS`.
 INSERT: Final = f"""\
 INSERT INTO {TABLE} ({_COLUMNS}, claimed_by, claimed_until, refused) VALUES (:id, :queue, :payload, :priority, \
-:not_before, :expires_at, :dedup_key, :order_key, :added_at, '', 0, '')"""
+:not_before, :expires_at, :dedup_key, :order_key, :exchange, :routing_key, :added_at, '', 0, '')"""
 ADD: Final = f"{INSERT} ON CONFLICT (id) DO NOTHING"
 NOTE: Final = f"INSERT INTO {ONCE} (name, noted_at) VALUES (:name, :noted_at) ON CONFLICT (name) DO NOTHING"
 

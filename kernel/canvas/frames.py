@@ -34,6 +34,9 @@ class Rare(msgspec.Struct, omit_defaults=True, frozen=True):
     expires: float | None = msgspec.field(default=None, name="l")
     #: It takes no value from what comes before.
     immutable: bool = msgspec.field(default=False, name="i")
+    #: Where the transport has exchanges: sent there, with this key.
+    exchange: str = msgspec.field(default="", name="t")
+    routing_key: str = msgspec.field(default="", name="k")
 
 
 class Parcel(msgspec.Struct, array_like=True, frozen=True):

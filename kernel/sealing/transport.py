@@ -60,7 +60,9 @@ class SealedTransport(Passthrough):
         """`window`: seconds of the replay window, 0.0 for none."""
         own = inner.features
         most = own.max_payload and max(1, own.max_payload - sealing.overhead)
-        super().__init__(inner, replace(own, max_payload=most))
+        # Sealed for one queue, it does not open in another one that an exchange leads it to.
+        exchanges = own.exchanges and not sealing.seals
+        super().__init__(inner, replace(own, max_payload=most, exchanges=exchanges))
         self._sealing = sealing
         self._clock = clock
         self._window = Window(window) if window else None

@@ -82,6 +82,7 @@ TO_ENVELOPE: list[tuple[str, Any, int, Any]] = [
 ]
 #: Options that do not go into an optional field.
 ELSEWHERE = {"task_id", "queue", "serializer", "debounce", "compression", "link", "link_error"}
+ELSEWHERE |= {"exchange", "routing_key"}
 
 
 @pytest.mark.parametrize(("option", "value", "field", "expected"), TO_ENVELOPE)

@@ -23,7 +23,7 @@ TYPES = ([(), (ValueError,), (OSError, KeyboardInterrupt)], [[ValueError], Value
 MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 #: Every option with values that can be meant and values that cannot.
 TABLE: dict[str, tuple[list[Any], list[Any]]] = {
-    **dict.fromkeys(("name", "queue", "serializer", "task_id", "shadow"), NAMES),
+    **dict.fromkeys(("name", "queue", "exchange", "routing_key", "serializer", "task_id", "shadow"), NAMES),
     **dict.fromkeys(("result_expires", "default_retry_delay", "retry_backoff_max", "countdown"), NUMBERS),
     **dict.fromkeys(("soft_time_limit", "time_limit"), NUMBERS),
     **dict.fromkeys(("ignore_result", "acks_late", "track_started", "retry_jitter", "typing"), FLAGS),

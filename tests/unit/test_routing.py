@@ -149,6 +149,7 @@ def test_what_is_not_declared_is_refused_where_it_has_to_be() -> None:
 def test_queues_are_read_in_every_form() -> None:
     queues = parse_queues(["a", {"name": "b", "priority": 3}, Queue("c"), {"name": "d", "broadcast": True}])
     assert queues == (Queue("a"), Queue("b", 3), Queue("c"), Broadcast("d"))
+    assert parse_queues([{"name": "e", "exchange": "x"}]) == (Queue("e", exchange="x"),)
     assert parse_queues(plain_queues(queues)) == queues
 
 
@@ -159,8 +160,9 @@ WRONG_ROUTES = [
     ({3: "a"}, "the pattern of a route"),
     ({"a": {"queue": 3}}, "a queue's name is a text"),
     ({"a": {"priority": 10}}, "priority is a whole number from 0 to 9"),
-    ({"a": {"qeue": "x"}}, "a route has queue, priority, not 'qeue'"),
-    ({"a": {"exchange": "x"}}, "a route has no exchange: the broker's own routing is an option of the transport's URL"),
+    ({"a": {"qeue": "x"}}, "a route has queue, priority, exchange, routing_key, not 'qeue'"),
+    ({"a": {"exchange": 3}}, "a route: exchange is a text, not 3"),
+    ({"a": {"exchange_type": "topic"}}, "a route has no exchange_type: exchanges, queues and bindings are made at the"),
     ({"re:(": "a"}, "is no regular expression"),
     (["a"], "a list of routes has"),
     ([("a", "b", "c")], "a list of routes has"),
@@ -177,10 +179,12 @@ WRONG_QUEUES = [
     ("mail", "queues are a list"),
     ([3], "a queue is a name or a mapping with a name"),
     (["a", "a"], "queue 'a' is declared twice"),
-    ([{"name": "a", "max": 3}], "queue 'a' has name, priority, not 'max'"),
+    ([{"name": "a", "max": 3}], "queue 'a' has name, priority, exchange, routing_key, not 'max'"),
     ([{"name": "a", "broadcast": 1}], "broadcast is true or false, not 1"),
     ([{"name": "a", "broadcast": True, "priority": 3}], "queue 'a' has name, not 'priority'"),
     ([{"name": "a", "priority": "9"}], "priority is a whole number"),
+    ([{"name": "a", "routing_key": "k"}], "queue 'a': a routing_key needs an exchange"),
+    ([{"name": "a", "broadcast": True, "exchange": "x"}], "queue 'a' has name, not 'exchange'"),
     ([""], "a queue's name is a text"),
 ]
 
