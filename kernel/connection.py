@@ -97,6 +97,7 @@ def sender(connection: Connection, config: Config, hooks: Hooks, clock: Clock) -
         discovery.import_transport(config.ports.transport)
     errands, find = Errands(), connection.finder()
     sender = Sender(find, hooks, tasks.send_timeout, errands, connection.exchanges)
+    sender.once = tasks.send_once
     sender.claims = Claims(lambda: connection.open().coordination, errands, tasks.send_timeout)
     if tasks.outbox:
         sender.fallback = Spool(discovery.outbox(tasks.outbox), find, errands, tasks.send_timeout, clock)

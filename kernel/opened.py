@@ -20,6 +20,10 @@ from kernel.sealing.transport import SealedTransport
 
 #: An adapter URL that means: none.
 NONE = "none"
+#: Claims, which take the place of native keys elsewhere, do not help: one is given up when its send has failed.
+ONCE = (
+    "send_once needs a transport that drops repeated messages by itself (Redis, FIFO queues of SQS): this one does not"
+)
 
 
 class Openable(Protocol):
@@ -127,6 +131,8 @@ class Opened:
         self.sealing = _sealing(config, clock)
         try:
             adapter = self._opened(given.transport or discovery.transport(_leased(ports.transport, config)))
+            if config.tasks.send_once and not adapter.features.dedup:
+                raise ConfigError(ONCE)
             store = self._optional(given.results, discovery.results, ports.results, ports.transport)
             self._results = Later(store, self._stored)
             beside = ports.transport

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from kernel.batcher import in_chunks
 from kernel.claims import Claims
-from kernel.envelope import decode
+from kernel.envelope import HOP, decode
 from kernel.errand import Errands, Overdue
-from kernel.errors import Sent, Unavailable
+from kernel.errors import CodecError, Sent, Unavailable
 from kernel.exchanges import Exchanges
 from kernel.hooks import Hooks
 from kernel.native import monotonic
@@ -57,6 +57,8 @@ class Sender:
         self._hooks = hooks
         self._errands = errands
         self._exchanges = exchanges
+        #: Give every message a key by which the transport knows it when it is sent again.
+        self.once = False
         #: Takes what the transport does not answer for.
         self.fallback: Fallback | None = None
         #: Makes the claims of unique calls, where it was wired.
@@ -77,6 +79,9 @@ class Sender:
         """Store all messages durably; errors as of `Transport.send`, `Unavailable` after the timeout at the latest, or
         after `patience` seconds where that is less."""
         self.announce(messages)
+        if self.once:
+            for message in messages:
+                message.dedup_key = message.dedup_key or _key(message.payload)
         deadline = monotonic() + min(patience, self.timeout)
         if self.fallback is None:
             self._hand(messages, deadline)
@@ -144,3 +149,12 @@ class Sender:
     def _told(self, reason: str, sent: Sent) -> Unavailable:
         what = "nothing was sent" if sent == "no" else "it is unknown whether it was sent"
         return Unavailable(f"{what}; given up after {self.timeout:g} s: {reason}", sent=sent)
+
+
+def _key(payload: bytes) -> str:
+    """The same for every copy of one send, another one for a retry, a hop and a requeue; "" for what is no call."""
+    try:
+        call = decode(payload)
+    except CodecError:
+        return ""
+    return f"{call.id}:{call.generation}:{call.attempt}:{call.extra.get(HOP, 0)}"

@@ -82,6 +82,8 @@ class Tasks(msgspec.Struct, frozen=True):
     max_payload: int = 4 * 1024 * 1024
     #: Seconds for which a send is tried before its error reaches the caller.
     send_timeout: float = 5.0
+    #: Have the transport drop the second copy of a send whose answer was lost, where it can by itself.
+    send_once: bool = False
     #: File, or URL of an outbox, that takes what the transport does not answer for in that time; "" for none.
     outbox: str = ""
     #: Make messages and results smaller: zlib, gzip, bz2, lzma or zstd; "": not.

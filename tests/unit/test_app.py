@@ -6,17 +6,18 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from kernel_memory import MemoryTransport, Space
 
 from kernel import AsyncResult, Kernel, Unavailable
 from kernel.errors import ConfigError, EncodeError, PartialSend, Retry
 from kernel.hooks import hookimpl
-from kernel.ports import Inspects
+from kernel.ports import Inspects, Outgoing
 
 
 def memory(**options: object) -> Kernel:
@@ -188,3 +189,32 @@ def test_what_is_closed_is_not_opened_any_more(free_port: int) -> None:
     app.close()
     with pytest.raises(Unavailable, match="closed"):
         ports.all()
+
+
+class LosesAnAnswer(MemoryTransport):
+    """Stores the first batch that it is given, and does not say so."""
+
+    lost = False
+
+    def send(self, batch: Sequence[Outgoing]) -> None:
+        super().send(batch)
+        if not self.lost:
+            self.lost = True
+            raise Unavailable("the answer was lost", sent="unknown")
+
+
+@pytest.mark.parametrize(("once", "copies"), [(False, 2), (True, 1)])
+def test_a_send_whose_answer_was_lost_is_one_message_where_it_has_a_key(once: bool, copies: int) -> None:
+    with Kernel("sender", send_once=once) as app:
+        app.use(LosesAnAnswer(Space()))
+        first = app.send_task("t")
+        assert waiting(app) == copies
+        app.send_many("t", [(), ()])
+        app.send_task("t", task_id=first.id)
+        assert waiting(app) == copies + (2 if once else 3), "within five minutes an id is sent once"
+
+
+def test_keys_are_refused_where_nobody_looks_at_them(tmp_path: Path) -> None:
+    with Kernel("sender", transport=f"sqlite:///{tmp_path}/q.db", send_once=True) as app:
+        with pytest.raises(ConfigError, match="send_once needs a transport"):
+            app.send_task("t")
