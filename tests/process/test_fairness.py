@@ -26,7 +26,7 @@ StartWorker = Callable[..., Running]
 
 SHORT, LENGTHY = 0.001, 1.0
 #: Tasks of one run.
-COUNT = 1500
+COUNT = 1000
 #: What the guarantee allows beyond the ideal queue, in seconds of an undisturbed machine.
 ALLOWED = 0.05
 
