@@ -23,7 +23,7 @@ from kernel.worker.flows import Flows
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.marks import Marks
-from kernel.worker.plan import WEIGHT
+from kernel.worker.plan import WEIGHT, Plan
 
 log = logging.getLogger("kernel.worker")
 
@@ -57,6 +57,7 @@ class Outlet:
         self._hand = hand
         self._clock = clock
         self._settled = settled
+        self._inline = inline
         self._buried = buried
         self.leaving: Callable[[Sequence[Job]], None] = lambda jobs: None  # told of what is about to be settled
         #: What is known of workflows.
@@ -148,7 +149,8 @@ class Outlet:
 
     def _settle(self, batch: list[Job]) -> None:
         now = self._clock.now()
-        live = self._surely_held(batch, self._clock.monotonic())
+        began = self._clock.monotonic()
+        live = self._surely_held(batch, began)
         flows = self.flows if [job for job in live if job.flow] else None
         if flows is not None:
             live = self._kept(live, flows.replace(live))
@@ -184,7 +186,7 @@ class Outlet:
                     self._buried(letter, message.queue)
         if releases:
             self._hand.release(releases)
-        self._measure(done)
+        self._measure(done, began)
         self._settled(done)
 
     def _kept(self, jobs: list[Job], held: set[Job]) -> list[Job]:
@@ -371,19 +373,25 @@ class Outlet:
         self._held += jobs
         self._held_until = self._clock.monotonic() + wait
 
-    def _measure(self, done: list[Job]) -> None:
-        """Learn how long each task takes, and tasks on the whole, for the prefetch."""
-        total, count = 0.0, 0
+    def _measure(self, done: list[Job], began: float) -> None:
+        """Learn how long each task takes, and tasks on the whole, for the prefetch: with their settling where the next
+        ones wait for that."""
+        runtimes: dict[Plan, list[float]] = defaultdict(list)
         for job in done:
             if job.ended_at:
-                plan = job.plan
-                runtime = job.ended_at - job.started_at
-                plan.mean = plan.mean + (runtime - plan.mean) * WEIGHT if plan.mean else runtime
-                total += runtime
-                count += 1
-        if count:
-            share = min(0.5, count * WEIGHT)
-            self.mean = self.mean + (total / count - self.mean) * share if self.mean else total / count
+                runtimes[job.plan].append(job.ended_at - job.started_at)
+        for plan, own in runtimes.items():
+            plan.mean = _learned(plan.mean, own)
+        if runtimes:
+            settling = self._clock.monotonic() - began if self._inline else 0.0
+            self.mean = _learned(self.mean, [runtime for own in runtimes.values() for runtime in own], settling)
+
+
+def _learned(mean: float, runtimes: list[float], beside: float = 0.0) -> float:
+    """A mean after some more runs, by their own mean: learned from one after the other, a last one that was interrupted
+    would speak for a thousand."""
+    found = (sum(runtimes) + beside) / len(runtimes)
+    return mean + (found - mean) * min(0.5, len(runtimes) * WEIGHT) if mean else found
 
 
 def _name(job: Job) -> str:

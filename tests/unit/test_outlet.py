@@ -604,6 +604,29 @@ def test_runtimes_are_learnt() -> None:
     assert bench.outlet.mean == pytest.approx(1.9)
 
 
+def test_one_run_of_many_says_little_also_as_the_last_one() -> None:
+    bench = Bench()
+    plan = Plan("t", None, Tasks(), JsonSerializer())
+    jobs = [bench.job(f"a{at}", OK, started_at=10.0, ended_at=10.001, plan=plan) for at in range(99)]
+    bench.flush(*jobs, bench.job("b", OK, started_at=10.0, ended_at=10.051, plan=plan))
+    assert plan.mean == bench.outlet.mean == pytest.approx(0.0015)
+
+
+def test_settling_is_a_part_of_the_time_that_a_task_takes() -> None:
+    bench = Bench()
+    plan = Plan("t", None, Tasks(), JsonSerializer())
+    ack = bench.wire.ack
+
+    def slow(batch: Sequence[Delivery]) -> list[Delivery]:
+        bench.clock.advance(0.03)
+        return ack(batch)
+
+    bench.wire.ack = slow  # type: ignore[method-assign]
+    bench.flush(*(bench.job(f"a{at}", OK, started_at=10.0, ended_at=10.001, plan=plan) for at in range(10)))
+    assert plan.mean == pytest.approx(0.001)
+    assert bench.outlet.mean == pytest.approx(0.004)
+
+
 # -- whatever fails, nothing is lost -----------------------------------------------------------------------
 
 _ERRORS = st.sampled_from([None, Unavailable("away"), Unavailable("away", sent="unknown"), Rejected("no")])
