@@ -68,9 +68,8 @@ class Slots:
         self._transport = transport
         self._read = read
         self._clock = clock
-        self._most = min(
-            coordination.features.max_batch, schedules.features.max_batch // 2, transport.features.max_batch
-        )
+        most = min(coordination.features.max_batch, schedules.features.max_batch // 2, transport.features.max_batch)
+        self._most = max(1, most)
         self.ttl = ttl
         #: Seconds between two renewals, and between two looks at a key at which messages wait.
         self.pace = ttl / 6
