@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from kernel.errors import ConfigError
+from kernel.layers import laid
 
 #: What a task is cannot be changed from outside.
 _FIXED = frozenset({"name", "base"})
@@ -73,5 +74,5 @@ def annotated(name: str, annotations: Iterable[Annotation]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for each in annotations:
         if each.pattern == name or fnmatchcase(name, each.pattern):
-            options.update(each.options)
+            options = laid(options, each.options)
     return options

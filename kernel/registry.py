@@ -10,6 +10,7 @@ from kernel.annotations import Annotation, annotated
 from kernel.builtin import builtin
 from kernel.declaring import adopt, check_free, declared, module_name, shared
 from kernel.errors import ConfigError
+from kernel.layers import laid
 from kernel.options import TaskOptions, settled
 from kernel.owner import Application
 from kernel.task import Task
@@ -114,4 +115,4 @@ class Registry:
 
 def _changed(options: TaskOptions, changes: dict[str, Any]) -> TaskOptions:
     """ConfigError for what contradicts itself."""
-    return settled(cast(TaskOptions, {**options, **changes}))
+    return settled(cast(TaskOptions, laid(options, changes)))

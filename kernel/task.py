@@ -13,6 +13,7 @@ from kernel.canvas.flow import checked
 from kernel.current import Direct, Running, application, running
 from kernel.envelope import Envelope
 from kernel.errors import ConfigError, Replace, Retry
+from kernel.layers import laid
 from kernel.live import Live, in_thread
 from kernel.options import CallOptions, TaskOptions, of_class, settled, wall_clock
 from kernel.outcome import ErrorInfo
@@ -57,7 +58,7 @@ class Task(Generic[P, R, C]):
         """Without a function it is the method `run`. ConfigError for options that contradict each other."""
         given = options or {}
         if type(self) is not Task:
-            given = {**of_class(type(self)), **given}
+            given = cast(TaskOptions, laid(of_class(type(self)), given))
         if function is None:
             function = getattr(self, "run", None)
             if function is None:

@@ -22,6 +22,7 @@ from kernel.canvas.names import COLLECT
 from kernel.canvas.stamp import StampingVisitor, Stamps, stamped
 from kernel.current import application
 from kernel.errors import ConfigError
+from kernel.layers import laid
 
 #: Composites inside of each other. Every walk over a workflow is a recursion, and must end before Python's own does.
 MAX_DEPTH = 64
@@ -95,7 +96,7 @@ class Flow:
     def set(self: F, **options: Any) -> F:
         """The same with options; of a composite, they are for all tasks in it that have none of their own, except that
         `countdown` and `eta` delay only its start."""
-        return replace(self, options={**self.options, **options})
+        return replace(self, options=laid(self.options, options))
 
     def link(self: F, *flows: Flow) -> F:
         """The same with callbacks that are started with its value when it has succeeded."""
@@ -212,7 +213,7 @@ class Signature(Flow):
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Signature:  # an immutable one takes options only, as in Celery
         """The same with more arguments, before those that it has, and with options."""
-        merged = {**self.options, **options}
+        merged = laid(self.options, options)
         if self.immutable:
             return replace(self, options=merged)
         return replace(self, args=(*args, *self.args), kwargs={**self.kwargs, **(kwargs or {})}, options=merged)
@@ -220,7 +221,7 @@ class Signature(Flow):
     def set(self, immutable: bool | None = None, **options: Any) -> Signature:
         """The same with options, and with `immutable` where it is given."""
         fixed = self.immutable if immutable is None else immutable
-        return replace(self, immutable=fixed, options={**self.options, **options})
+        return replace(self, immutable=fixed, options=laid(self.options, options))
 
     def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Signature:
         own = {**stamps, **visitor.on_signature(self, **stamps)}
@@ -251,7 +252,7 @@ class Chain(Flow):
     def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Chain:
         """The same with more arguments for its first step, and with options."""
         first = tuple(step.clone(args, kwargs) for step in self.steps[:1])
-        return replace(self, steps=(*first, *self.steps[1:]), options={**self.options, **options})
+        return replace(self, steps=(*first, *self.steps[1:]), options=laid(self.options, options))
 
     def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Chain:
         below = {**stamps, **visitor.on_chain_start(self, **stamps)}
@@ -281,7 +282,7 @@ class Group(Flow):
         """The same with more arguments for each member, and with options."""
         given = tuple(args)
         group = self._each(lambda member: member.clone(given, kwargs)) if given or kwargs else self
-        return replace(group, options={**self.options, **options})
+        return replace(group, options=laid(self.options, options))
 
     def _each(self, change: Callable[[Flow], Flow]) -> Group:
         """Every member changed; those of a generator when they are made."""
@@ -325,7 +326,7 @@ class Chord(Flow):
 
     def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Chord:
         """The same with more arguments for each member of its header, and with options."""
-        return replace(self, header=self.header.clone(args, kwargs), options={**self.options, **options})
+        return replace(self, header=self.header.clone(args, kwargs), options=laid(self.options, options))
 
     def _stamp(self, visitor: StampingVisitor, stamps: Stamps, append: bool) -> Chord:
         header = self.header._stamp(visitor, {**stamps, **visitor.on_chord_header_start(self, **stamps)}, append)

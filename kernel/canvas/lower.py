@@ -36,6 +36,7 @@ from kernel.canvas.frames import (
 from kernel.canvas.lazy import Lazy
 from kernel.canvas.names import COLLECT, DEADLINE
 from kernel.errors import ConfigError
+from kernel.layers import laid
 
 #: What becomes of a signature with all its options, `countdown` and `eta` among them: encoded, and routed.
 Pack = Callable[[Signature, Mapping[str, Any]], Parcel]
@@ -351,7 +352,7 @@ def _chosen(flow: Flow) -> str:
 
 def _merged(outer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a part: its own, before those of what it is in. Two countdowns are one after the other."""
-    merged = {**{name: value for name, value in outer.items() if name not in _OWN}, **own}
+    merged = laid({name: value for name, value in outer.items() if name not in _OWN}, own)
     if "countdown" in outer and "countdown" in own:
         merged["countdown"] = outer["countdown"] + own["countdown"]
     for name in _MERGED:

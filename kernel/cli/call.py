@@ -59,6 +59,8 @@ def _short(value: Any, width: int = 200) -> str:
 @click.option("--countdown", type=click.FloatRange(min=0), metavar="SECONDS", help="Not before so many seconds.")
 @click.option("--expires", type=click.FloatRange(min=0), metavar="SECONDS", help="Not after so many seconds.")
 @click.option("--queue", help="Default: the task's own.")
+@click.option("--exchange", help="In place of the queue, where the transport has exchanges.")
+@click.option("--routing-key", help="By which an exchange chooses its queues.")
 @click.option("--priority", type=click.IntRange(0, 9), help="9 is the most urgent. Default: the task's own.")
 @click.option("--task-id", help="Default: a new one.")
 @click.option("--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Await the result for so long.")

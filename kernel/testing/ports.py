@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from kernel_memory import Limits, MemoryCoordination, MemoryResults, MemorySchedules, MemoryTransport, Space
@@ -57,6 +58,8 @@ class WatchedTransport(MemoryTransport):
 
     def __init__(self, space: Space, clock: VirtualClock, told: Told) -> None:
         super().__init__(space, clock, limits=Limits(lease=LEASE))
+        # What is for an exchange is kept in the queue that it is at home in, and can be run.
+        self._features = replace(self._features, exchanges=True)
         self._told = told
         self.open()
 

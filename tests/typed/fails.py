@@ -76,6 +76,7 @@ add.signature((1,), coutdown=3)  # refused: call-arg, reportCallIssue
 
 app.task(max_retry=3)  # refused: call-overload, reportCallIssue
 app.task(queue=3)  # refused: call-overload, reportArgumentType
+app.task(exchange=3)  # refused: call-overload, reportArgumentType
 app.task(autoretry_for=[OSError])  # refused: call-overload, reportArgumentType
 shared_task(max_retry=3)  # refused: call-overload, reportCallIssue
 

@@ -10,6 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kernel_memory import MemoryTransport, Space
 from kernel_sql import SqlOutbox
 
@@ -17,6 +19,7 @@ from kernel import Broadcast, Kernel, Queue, chain, chord, signature, xmap
 from kernel.address import Address, Destination
 from kernel.clock import SYSTEM, FakeClock
 from kernel.errors import ConfigError, Unsupported
+from kernel.layers import laid
 from kernel.outbox import rows_of
 from kernel.ports import Inspects, Outgoing
 from kernel.relay import Moved, Relay
@@ -90,6 +93,22 @@ def test_the_nearest_that_names_a_queue_or_an_exchange_decides(
 def test_a_function_may_choose_the_exchange() -> None:
     router = Router(parse_routes([lambda name, args, *_: {"exchange": "e", "routing_key": f"size.{args[0]}"}]))
     assert Address("a", {}, Tasks(), router).of((7,), {}, {}) == Destination("default", 0, "e", "size.7")
+
+
+PLACES = st.fixed_dictionaries({}, optional=dict.fromkeys(("queue", "exchange", "routing_key"), st.sampled_from("abc")))
+
+
+@given(PLACES, PLACES)
+def test_options_that_are_laid_over_others_lead_where_two_layers_would(below: Any, above: Any) -> None:
+    def to(call: Any, task: Any) -> Any:
+        try:
+            found = Address("a", task, Tasks(), Router()).of((), {}, call)
+        except ConfigError:
+            return None
+        return (found.exchange, found.routing_key) if found.exchange else found.queue
+
+    if (apart := to(above, below)) is not None:
+        assert to(laid(below, above), {}) == apart
 
 
 WRONG = [
