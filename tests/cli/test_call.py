@@ -140,3 +140,9 @@ def test_without_a_store(shop: Shop) -> None:
     result = CliRunner().invoke(cli, ["call", "shop.send", "--wait", "1", "--transport", shop.url, "--results", "none"])
     assert result.stderr.endswith("nothing was sent\n")
     assert shop.payloads("default") == []
+
+
+def test_a_call_to_an_exchange_is_refused_where_there_are_none(shop: Shop) -> None:
+    result = shop.run("call", "shop.send", "--args", '["a", 1]', "--exchange", "events", "--routing-key", "mail.new")
+    assert result.exit_code == 2
+    assert "exchange 'events': this transport has no exchanges" in result.stderr

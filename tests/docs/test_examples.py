@@ -32,7 +32,7 @@ from kernel.request import Request
 CHECKED = {"python", "console", "toml", "ini", "dockerfile"}
 SHOWN = {"text", "json", "yaml"}
 #: First words of commands that are not ours to try.
-FOREIGN = {"pip", "make", "git", "systemctl", "docker", "pytest", "kill"}
+FOREIGN = {"pip", "make", "git", "systemctl", "docker", "pytest", "kill", "rabbitmqadmin"}
 #: Pages whose commands are run for real, in the order in which a reader meets them.
 FIRST_PAGES = [ROOT / "README.md", ROOT / "docs/guide/first-steps.md"]
 BIN = Path(sys.executable).parent

@@ -52,6 +52,11 @@ def flaky(failures: int) -> str:
     return "done"
 
 
+@app.task(exchange="sums", routing_key="sums.new", queue="sums")
+def published(x: int) -> int:
+    return x
+
+
 @app.task
 def count(values: list[int]) -> int:
     return len(values)
@@ -696,3 +701,10 @@ def test_what_is_sent_in_a_test_is_not_a_part_of_a_task_that_ran(sandbox: Sandbo
     result = add.delay(1, 1)
     assert sandbox.enqueued(add)[-1].envelope.extra == {}
     assert result.id == sandbox.enqueued(add)[-1].id
+
+
+def test_what_is_for_an_exchange_is_run(sandbox: Sandbox) -> None:
+    result = published.delay(7)
+    sandbox.assert_enqueued(published, queue="sums")
+    sandbox.run_until_idle()
+    assert result.get() == 7
