@@ -21,7 +21,8 @@ PLACE = Place(name="x", traits=frozenset({"commit", "lease"}), lease=1.0, urls=U
 @linux
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    ("name", "scenarios"), [("sqlite", ["plain", "dead"]), ("bare", ["quiet retry"]), ("redis", ["retry"])]
+    ("name", "scenarios"),
+    [("sqlite", ["plain", "dead", "chord"]), ("bare", ["quiet retry"]), ("redis", ["retry", "chain"])],
 )
 def test_nothing_is_lost_at_any_crash_point(name: str, scenarios: list[str]) -> None:
     with PLACES[name]() as place:
