@@ -147,19 +147,30 @@ def _held(events: Iterable[Event]) -> set[Name]:
 
 
 def _overtaken(events: Sequence[Event], lease: float) -> list[Name]:
-    """Messages whose lease ran out although it was renewed: on a machine so busy that this came too late."""
+    """Messages whose lease ran out although it was renewed: on a machine so busy that this came too late.
+
+    A lease begins somewhere in the call that asks for it, of which the journal has the end.
+    """
     found = []
     for event in events:
         if event.what != "received":
             continue
-        later = [e for e in events if e.life == event.life and e.at > event.at]
-        ends = (e for e in later if e.what in ("settled", "released", "lost") and e.words[-1] == event.words[-1])
-        until = next((end.at for end in ends), event.at)
-        steps = [e for e in later if e.at < until and e.what == "point" and e.words[1] in _RENEWALS]
-        held = [event.at, *(e.at for e in steps if e.words[1].startswith(AFTER)), until]
-        if steps and max(after - before for before, after in pairwise(held)) > lease:
+        later = [other for other in events if other.at > event.at]
+        until = next((other.at for other in later if _is_end(event, other)), event.at)
+        steps = [e for e in later if e.life == event.life and e.at < until and e.what == "point"]
+        renewals = [e for e in steps if e.words[1] in _RENEWALS]
+        held = [event.at, *(e.at for e in renewals if e.words[1].startswith(AFTER)), until]
+        if renewals and max(after - before for before, after in pairwise(held)) > lease * 0.75:
             found.append(_name(event))
     return found
+
+
+def _is_end(received: Event, event: Event) -> bool:
+    """Whether a delivery has ended by this event: it was settled, or its message came again."""
+    if event.what == "received":
+        return _name(event) == _name(received)
+    own = event.life == received.life and event.words[-1:] == received.words[-1:]
+    return own and event.what in ("settled", "released", "lost")
 
 
 def _left(
