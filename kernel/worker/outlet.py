@@ -23,7 +23,7 @@ from kernel.worker.flows import Flows
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.marks import Marks
-from kernel.worker.plan import WEIGHT, Plan
+from kernel.worker.plan import SETTLING, Plan, learned
 
 log = logging.getLogger("kernel.worker")
 
@@ -381,17 +381,11 @@ class Outlet:
             if job.ended_at:
                 runtimes[job.plan].append(job.ended_at - job.started_at)
         for plan, own in runtimes.items():
-            plan.mean = _learned(plan.mean, own)
+            plan.mean = learned(plan.mean, own)
         if runtimes:
-            settling = self._clock.monotonic() - began if self._inline else 0.0
-            self.mean = _learned(self.mean, [runtime for own in runtimes.values() for runtime in own], settling)
-
-
-def _learned(mean: float, runtimes: list[float], beside: float = 0.0) -> float:
-    """A mean after some more runs, by their own mean: learned from one after the other, a last one that was interrupted
-    would speak for a thousand."""
-    found = (sum(runtimes) + beside) / len(runtimes)
-    return mean + (found - mean) * min(0.5, len(runtimes) * WEIGHT) if mean else found
+            each = [runtime for own in runtimes.values() for runtime in own]
+            settling = min(self._clock.monotonic() - began, len(each) * SETTLING) if self._inline else 0.0
+            self.mean = learned(self.mean, each, settling)
 
 
 def _name(job: Job) -> str:

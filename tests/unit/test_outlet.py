@@ -22,7 +22,7 @@ from kernel.settings import Tasks
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.outlet import MARGIN, Outlet
-from kernel.worker.plan import Plan
+from kernel.worker.plan import SETTLING, Plan
 from kernel.worker.runner import Runner
 
 Calls = list[tuple[str, list[str]]]
@@ -618,13 +618,26 @@ def test_settling_is_a_part_of_the_time_that_a_task_takes() -> None:
     ack = bench.wire.ack
 
     def slow(batch: Sequence[Delivery]) -> list[Delivery]:
-        bench.clock.advance(0.03)
+        bench.clock.advance(0.015)
         return ack(batch)
 
     bench.wire.ack = slow  # type: ignore[method-assign]
-    bench.flush(*(bench.job(f"a{at}", OK, started_at=10.0, ended_at=10.001, plan=plan) for at in range(10)))
+    bench.flush(*(bench.job(f"a{at}", OK, started_at=10.0, ended_at=10.001, plan=plan) for at in range(300)))
     assert plan.mean == pytest.approx(0.001)
-    assert bench.outlet.mean == pytest.approx(0.004)
+    assert bench.outlet.mean == pytest.approx(0.001 + 0.015 / 100)
+
+
+def test_a_slow_service_does_not_have_tasks_fetched_one_by_one() -> None:
+    bench = Bench()
+    ack = bench.wire.ack
+
+    def slow(batch: Sequence[Delivery]) -> list[Delivery]:
+        bench.clock.advance(1.0)
+        return ack(batch)
+
+    bench.wire.ack = slow  # type: ignore[method-assign]
+    bench.flush(bench.job("a", OK, started_at=10.0, ended_at=10.001))
+    assert bench.outlet.mean == pytest.approx(0.001 + SETTLING)
 
 
 # -- whatever fails, nothing is lost -----------------------------------------------------------------------
