@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from process.brokers import spread
 from running import LONG, Running
 from support import eventually
 
@@ -24,6 +25,8 @@ StartWorker = Callable[..., Running]
 LEASE = 1.0
 #: How much later than promised something may be seen on a machine that does other things too; seconds.
 SLACK = 1.0
+#: What a zombie would do if it could: return, ask for a retry, become a dead letter.
+ENDS = ["gated", "gated_then_fails", "gated_then_dies"]
 POOLS = ["threads", "asyncio", "gevent", "eventlet", "solo"]
 
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"), pytest.mark.timeout(120)]
@@ -51,9 +54,12 @@ def settled(app: Kernel) -> bool:
 
 @pytest.mark.parametrize(
     ("pool", "task"),
-    [("threads", "overrun"), ("asyncio", "aoverrun"), ("asyncio", "overrun"), ("gevent", "overrun"),
-     ("eventlet", "overrun"), ("gevent", "aoverrun")],
-)  # fmt: skip
+    [
+        *spread(["asyncio", "gevent"], ["overrun", "aoverrun"], [("asyncio", "aoverrun"), ("gevent", "overrun")]),
+        ("threads", "overrun"),
+        pytest.param("eventlet", "overrun", marks=pytest.mark.wide),
+    ],
+)
 def test_a_task_over_its_hard_limit_runs_once_and_its_neighbours_end_well(
     start_worker: StartWorker, sender: Kernel, ledger: Path, pool: str, task: str
 ) -> None:
@@ -100,7 +106,8 @@ def test_solo_ends_an_overrun_with_its_process_and_goes_on(
 
 
 @pytest.mark.parametrize(
-    "pool", [pytest.param(pool, marks=() if pool in ("solo", "gevent") else pytest.mark.wide) for pool in POOLS]
+    "pool",
+    ["solo", "gevent", *(pytest.param(pool, marks=pytest.mark.wide) for pool in ("threads", "asyncio", "eventlet"))],
 )
 def test_a_task_that_never_gives_the_interpreter_back_is_killed_from_outside(
     start_worker: StartWorker, sender: Kernel, ledger: Path, pool: str
@@ -126,8 +133,10 @@ def test_a_task_that_never_gives_the_interpreter_back_is_killed_from_outside(
 # -- zombies -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
-@pytest.mark.parametrize("task", ["gated", "gated_then_fails", "gated_then_dies"])
+@pytest.mark.parametrize(
+    ("pool", "task"),
+    spread(["solo", "threads"], ENDS, [("solo", ENDS[0]), *(("threads", end) for end in ENDS)]),
+)
 def test_a_process_that_was_stopped_beyond_its_lease_changes_nothing_any_more(
     start_worker: StartWorker, sender: Kernel, ledger: Path, tmp_path: Path, pool: str, task: str
 ) -> None:
