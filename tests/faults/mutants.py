@@ -104,6 +104,14 @@ def _all() -> Iterable[Mutant]:
     yield mutant(core.lease_without_renewal, "sqlite", "three workers", (), "duplicates")
     yield mutant(core.standing_record_ignored, "sqlite", "plain", _kill("after putting SUCCESS"), "again")
     yield mutant(core.standing_failure_without_its_letter, "sqlite", "dead", _kill("after putting FAILURE"), "lost")
+    yield mutant(core.standing_step_without_the_next, "sqlite", "chain", _kill("after putting SUCCESS"), "lost")
+    yield mutant(
+        core.join_that_is_counted_once,
+        "sqlite",
+        "chord",
+        _kill("after counting a member", 2),
+        "lost",
+    )
     yield mutant(core.start_not_recorded, "sqlite", "much longer", _freeze("after extending"), "fence")
     yield mutant(core.delivery_limit_not_counted, "sqlite", "poison", (), "stuck")
     yield mutant(core.time_ignored, "sqlite", "much later", (), "early")

@@ -17,6 +17,7 @@ QUICK = {
         "dead letter that drops",
         "partial failure that is success",
         "standing record ignored",
+        "standing step without the next",
         "drain that acks",
         "commit in two steps",
         "reclaim without fencing",

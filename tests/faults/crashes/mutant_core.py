@@ -11,8 +11,10 @@ import kernel.sender
 import kernel.worker.effects
 import kernel.worker.outlet
 from kernel.emulate.pump import DelayPump
+from kernel.envelope import JOIN
 from kernel.errors import PartialSend, PortError
 from kernel.worker.admit import Admit
+from kernel.worker.flows import Flows
 from kernel.worker.hand import Hand
 from kernel.worker.intake import Intake
 from kernel.worker.marks import Marks
@@ -166,6 +168,34 @@ def standing_record_ignored() -> None:
         return mark_started
 
     _replace(Marks, "mark_started", make)
+
+
+def standing_step_without_the_next() -> None:
+    """A step of a workflow whose outcome is known already is acknowledged, and the next one is not sent again."""
+
+    def make(original: Any) -> Any:
+        def caused(self: Any, entries: Any) -> Any:
+            return original(self, [(job, None if job.standing is not None else entry) for job, entry in entries])
+
+        return caused
+
+    _replace(Flows, "caused", make)
+
+
+def join_that_is_counted_once() -> None:
+    """A member that is counted again does not see its join full."""
+
+    def make(original: Any) -> Any:
+        def caused(self: Any, entries: Any) -> Any:
+            return original(self, [(job, entry) for job, entry in entries if not _is_again(job)])
+
+        return caused
+
+    _replace(Flows, "caused", make)
+
+
+def _is_again(job: Any) -> bool:
+    return bool(job.delivery.redelivered) and JOIN in job.envelope.extra
 
 
 def standing_failure_without_its_letter() -> None:
