@@ -38,7 +38,7 @@ _SLOTS = "SELECT count(*), coalesce(max(owner = ?1), 0) FROM slot WHERE key = ?2
 _LEAVE = "DELETE FROM slot WHERE key = ? AND owner = ? AND expires_at > ?"
 _TALLY = """
 INSERT INTO tally (key, size, expires_at) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
-SET size = size + excluded.size, expires_at = excluded.expires_at RETURNING size
+SET size = excluded.size, expires_at = excluded.expires_at
 """
 
 
@@ -93,7 +93,7 @@ class SqliteCoordination:
         with self._database.write() as connection:
             now = time.time()
             _sweep_tallies(connection, now, len(items))
-            return [_tally(connection, item, now) for item in items]
+            return _tally(connection, items, now)
 
     def take(self, items: Sequence[Take]) -> list[float]:
         """The seconds until the tokens are there, taken where that is within `ahead`."""
@@ -151,15 +151,32 @@ def _claim(connection: sqlite3.Connection, item: Claim, now: float) -> str:
     return owner
 
 
-def _tally(connection: sqlite3.Connection, item: Tally, now: float) -> int:
-    row = connection.execute("SELECT expires_at FROM tally WHERE key = ?", (item.key,)).fetchone()
-    if row and row[0] <= now:
-        connection.execute("DELETE FROM member WHERE key = ?", (item.key,))
-        connection.execute("DELETE FROM tally WHERE key = ?", (item.key,))
-    member = (item.key, item.member)
-    added = connection.execute("INSERT OR IGNORE INTO member (key, name) VALUES (?, ?)", member).rowcount
-    size: int = connection.execute(_TALLY, (item.key, added, now + item.ttl)).fetchone()[0]
-    return size
+def _tally(connection: sqlite3.Connection, items: Sequence[Tally], now: float) -> list[int]:
+    """One statement for each member. Mostly all are members of one set, whose size is read and written once."""
+    sizes: dict[str, int] = {}
+    ends: dict[str, float] = {}
+    after = []
+    for item in items:
+        key = item.key
+        if key not in sizes:
+            sizes[key] = _size(connection, key, now)
+        sizes[key] += connection.execute(
+            "INSERT OR IGNORE INTO member (key, name) VALUES (?, ?)", (key, item.member)
+        ).rowcount
+        ends[key] = now + item.ttl
+        after.append(sizes[key])
+    connection.executemany(_TALLY, [(key, size, ends[key]) for key, size in sizes.items()])
+    return after
+
+
+def _size(connection: sqlite3.Connection, key: str, now: float) -> int:
+    """Of a set as it is; one whose time is over is emptied."""
+    row = connection.execute("SELECT size, expires_at FROM tally WHERE key = ?", (key,)).fetchone()
+    size, expires_at = row or (0, inf)
+    if expires_at > now:
+        return int(size)
+    connection.execute("DELETE FROM member WHERE key = ?", (key,))
+    return 0
 
 
 def _take(connection: sqlite3.Connection, item: Take, now: float) -> float:
