@@ -16,6 +16,7 @@ from kernel_memory import MemoryCoordination
 
 from kernel import ConfigError, Kernel, current, once, repeats, run_once
 from kernel.errors import EncodeError, StillRunning
+from kernel.opened import Opened
 
 
 @pytest.fixture
@@ -136,12 +137,17 @@ def test_a_block_that_lasts_keeps_its_claim(app: Kernel) -> None:
             pass
 
 
-def test_one_that_was_overtaken_says_what_was_recorded_first(app: Kernel) -> None:
-    app.ports.coordination = MemoryCoordination()  # a service that has forgotten the claim
-    app.ports.coordination.open()
+def forgetful() -> MemoryCoordination:
+    """A service that has forgotten the claim."""
+    service = MemoryCoordination()
+    service.open()
+    return service
+
+
+def test_one_that_was_overtaken_says_what_was_recorded_first(app: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Opened, "coordination", forgetful())
     with once_in(app, "x") as slow:
-        app.ports.coordination = MemoryCoordination()
-        app.ports.coordination.open()
+        monkeypatch.setattr(Opened, "coordination", forgetful())
         with once_in(app, "x") as fast:
             fast.value = "fast"
         slow.value = "slow"
