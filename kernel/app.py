@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
@@ -85,6 +86,7 @@ class Kernel:
         self._registry.forget()
         self._router: Router | None = None
         self._results: Results | None = None
+        self._choosing = threading.Lock()
         self._later = LaterResults(lambda: self.results, lambda: self._results)
         self._sender: Sender | None = None
         self._batcher: Batcher | None = None
@@ -353,7 +355,12 @@ class Kernel:
     @property
     def results(self) -> Results:
         """Where results are read."""
-        self._results = self._results or results_of(self)
+        if self._results is None:
+            made = results_of(
+                self
+            )  # which may open the store; whoever asks meanwhile must come to the same waiting room
+            with self._choosing:
+                self._results = self._results or made
         return self._results
 
     @property

@@ -17,6 +17,7 @@ from kernel_memory import MemoryTransport, Space
 from kernel import AsyncResult, Kernel, Unavailable
 from kernel.errors import ConfigError, EncodeError, PartialSend, Retry
 from kernel.hooks import hookimpl
+from kernel.opened import Opened
 from kernel.ports import Inspects, Outgoing
 
 
@@ -218,3 +219,19 @@ def test_keys_are_refused_where_nobody_looks_at_them(tmp_path: Path) -> None:
     with Kernel("sender", transport=f"sqlite:///{tmp_path}/q.db", send_once=True) as app:
         with pytest.raises(ConfigError, match="send_once needs a transport"):
             app.send_task("t")
+
+
+def test_all_who_ask_for_the_first_result_wait_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that takes its time to open: two waiting rooms would wait on one connection at a time."""
+    opening = threading.Barrier(4)
+    opened = Opened.results.fget
+    monkeypatch.setattr(Opened, "results", property(lambda ports: (opening.wait(5.0), opened(ports))[1]))
+    with memory() as app:
+        rooms: list[object] = []
+        threads = [threading.Thread(target=lambda: rooms.append(app.results)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5.0)
+    assert len(rooms) == 4
+    assert len(set(map(id, rooms))) == 1
