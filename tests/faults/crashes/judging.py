@@ -166,11 +166,11 @@ def _overtaken(events: Sequence[Event], lease: float) -> list[Name]:
 
 
 def _is_end(received: Event, event: Event) -> bool:
-    """Whether a delivery has ended by this event: it was settled, or its message came again."""
+    """Whether nobody has to renew a delivery after this event: it is about to be settled, or its message came again."""
     if event.what == "received":
         return _name(event) == _name(received)
     own = event.life == received.life and event.words[-1:] == received.words[-1:]
-    return own and event.what in ("settled", "released", "lost")
+    return own and event.what in ("settling", "settled", "released", "lost")
 
 
 def _left(
