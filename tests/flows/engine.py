@@ -207,7 +207,9 @@ class Engine:
         self._workers[at] = self._hire()
 
     def tidy(self) -> None:
-        """Nothing of one workflow is left for the next one."""
+        """Nothing of one workflow is left for the next one, nor is what its dead workers had open."""
+        while self._dead:
+            self._dead.pop().close()
         self.app.ports.transport.purge(QUEUE)  # type: ignore[attr-defined]
 
     def close(self) -> None:
