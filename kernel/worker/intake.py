@@ -11,7 +11,7 @@ from kernel.clock import Clock
 from kernel.errors import PortError, Unavailable, WorkerLost
 from kernel.hooks import Hooks
 from kernel.native import Signal
-from kernel.outcome import Drop, Error, Failed, name_of
+from kernel.outcome import Drop, Error, Failed, GiveBack, name_of
 from kernel.policy import prefetch
 from kernel.ports import Delivery, Pool, Transport, Wakes
 from kernel.settings import Worker as Settings
@@ -257,6 +257,10 @@ class Intake:
             return False
         if job.redelivered and self._transport.features.release_counts:
             self._starts.begin(job)
+        late = job.redelivered and not job.acked and job.held_until <= self._clock.monotonic()
+        if late and not self._hand.still_held(job):
+            job.outcome = GiveBack()  # it slept meanwhile, and where deliveries are not counted nothing else fences it
+            return False
         return True
 
     # -- suspects ------------------------------------------------------------------------------------------
