@@ -138,6 +138,10 @@ class GreenSignal:
             self._write = -1
 
 
+#: Seconds after which nobody waits any more for a thread to begin.
+BEGINS_WITHIN = 5.0
+
+
 class Thread:
     """A native thread with a bounded join; what it raises is given to `failed`, else logged, and never lost."""
 
@@ -152,13 +156,21 @@ class Thread:
         self._started = False
 
     def start(self) -> None:
-        """Start it, once; `RuntimeError` for a second time or when the system has no thread left."""
+        """Start it, once; `RuntimeError` for a second time or when the system has no thread left.
+
+        Returns when it runs. Until then CPython 3.11 counts it under the ident of the thread that starts it, and what
+        is raised in that one (`kernel.pools.raising`) would be raised in the new one.
+        """
         if self._started:
             raise RuntimeError(f"thread {self.name} was started before")
         self._started = True
-        self.ident = start_new_thread(self._run, ())
+        begun = allocate_lock()
+        begun.acquire()
+        self.ident = start_new_thread(self._run, (begun,))
+        begun.acquire(True, BEGINS_WITHIN)
 
-    def _run(self) -> None:
+    def _run(self, begun: Any) -> None:
+        begun.release()
         self.ident = get_ident()
         try:
             self._target()

@@ -13,7 +13,8 @@ from textwrap import dedent
 
 import pytest
 
-from kernel.native import Signal, SimpleQueue, Thread, allocate_lock, get_ident, monotonic
+from kernel import native
+from kernel.native import Signal, SimpleQueue, Thread, allocate_lock, get_ident, monotonic, sleep
 
 ROOT = Path(__file__).parents[2]
 
@@ -280,3 +281,17 @@ def test_it_stays_native(library: str, first: str) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("native\n", "")
+
+
+def test_a_thread_runs_when_it_has_been_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_at_once = native.start_new_thread
+
+    def late(function: Callable[..., None], args: tuple[object, ...]) -> int:
+        return started_at_once(lambda: (sleep(0.1), function(*args)), ())
+
+    monkeypatch.setattr(native, "start_new_thread", late)
+    thread = Thread(lambda: None, "test", lambda error: None)
+    began = monotonic()
+    thread.start()
+    assert monotonic() - began >= 0.1
+    assert thread.join(5.0)
