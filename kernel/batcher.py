@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from kernel.errors import PartialSend, PortError, Unavailable
-from kernel.native import Empty, SimpleQueue, Thread
+from kernel.native import Empty, SimpleQueue, Thread, allocate_lock
 from kernel.ports.transport import Outgoing
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Batcher:
         self._patience = patience
         self._inbox: Any = SimpleQueue()
         self._thread: Thread | None = None
+        self._hiring = allocate_lock()
 
     async def asend(self, message: Outgoing) -> None:
         """Send one message; returns when it is durable and raises what sending it raised."""
@@ -50,9 +51,11 @@ class Batcher:
         waiter = _Waiter(message, loop, loop.create_future())
         self._inbox.put(waiter)
         if self._thread is None:
-            thread = Thread(self._serve, "kernel-sender")
-            thread.start()  # first: one that the system refuses must not look like one that serves
-            self._thread = thread
+            with self._hiring:  # loops of other threads may be here too
+                if self._thread is None:
+                    thread = Thread(self._serve, "kernel-sender")
+                    thread.start()  # first: one that the system refuses must not look like one that serves
+                    self._thread = thread
         patience = self._patience
         timer = loop.call_later(patience + GRACE, self._give_up, waiter) if patience < inf else None
         try:
@@ -77,7 +80,8 @@ class Batcher:
             try:
                 batch = [inbox.get(timeout=IDLE)]
             except Empty:
-                self._thread = None
+                with self._hiring:  # who has started this thread notes it first
+                    self._thread = None
                 # A message that came between the timeout and this line found a thread: serve it after all.
                 if inbox.empty():
                     return
