@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, inf
 
 from kernel.clock import SYSTEM, Clock
 from kernel.errors import Rejected, Unavailable
 from kernel.ports import Acquire, Claim, CoordinationFeatures, Take, Tally
+from kernel.ports.coordination import draw
 from kernel_memory.options import Limits, parse
 from kernel_memory.space import Space
-
-#: A part of a token that is no token: what divisions leave.
-SLACK = 1e-9
 
 
 class MemoryCoordination:
@@ -108,18 +105,9 @@ class MemoryCoordination:
                 (self._space.slots.get(key, now) or {}).pop(owner, None)
 
     def _take(self, item: Take, now: float) -> float:
-        # A bucket that is full again is as good as none, so it expires at that time.
-        tokens, at = self._space.buckets.get(item.bucket, now) or (item.burst, now)
-        filled_at = at + (now - at) // item.every * item.every if item.every else now
-        tokens = min(item.burst, tokens + (filled_at - at) * item.rate)
-        wait_for = _until(item.n - tokens, item, now - filled_at)
-        if item.n > item.burst or wait_for == inf:
-            return inf
-        if wait_for > item.ahead:
-            return wait_for
-        tokens -= item.n
-        full_in = _until(item.burst - tokens, item, now - filled_at)
-        self._space.buckets.put(item.bucket, (tokens, filled_at), now + full_in, now)
+        wait_for, drawn = draw(item, self._space.buckets.get(item.bucket, now), now)
+        if drawn is not None:
+            self._space.buckets.put(item.bucket, (drawn.tokens, drawn.filled_at), now + drawn.full_in, now)
         return wait_for
 
     def _check(self, size: int) -> float:
@@ -129,12 +117,3 @@ class MemoryCoordination:
         if size > self._features.max_batch:
             raise Rejected(f"{size} items in one call, at most {self._features.max_batch} are taken")
         return self._clock.monotonic()
-
-
-def _until(missing: float, item: Take, since: float) -> float:
-    """Seconds until so many tokens more are there, when the last came `since` seconds ago."""
-    if missing <= 0.0:
-        return 0.0
-    if item.rate <= 0.0:
-        return inf
-    return ceil(missing / (item.rate * item.every) - SLACK) * item.every - since if item.every else missing / item.rate

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
-from math import ceil, inf
+from math import inf
 
 from kernel.errors import Rejected
 from kernel.ports import Acquire, Claim, CoordinationFeatures, Take, Tally
+from kernel.ports.coordination import draw
 from kernel_sqlite.database import Database
 from kernel_sqlite.url import Location, parse
 
@@ -18,8 +19,6 @@ MAX_BATCH = 1000
 SWEEP = 16
 #: Seconds for which a bucket that never fills (rate 0) is remembered after its last use.
 BUCKET_FOR = 30 * 86400.0
-#: A part of a token that is no token: what divisions leave.
-SLACK = 1e-9
 
 _CLAIM = """
 INSERT INTO claim (key, owner, expires_at) VALUES (?1, ?2, ?3)
@@ -181,28 +180,11 @@ def _size(connection: sqlite3.Connection, key: str, now: float) -> int:
 
 def _take(connection: sqlite3.Connection, item: Take, now: float) -> float:
     row = connection.execute("SELECT tokens, filled_at FROM bucket WHERE key = ?", (item.bucket,)).fetchone()
-    tokens, at = row or (item.burst, now)
-    filled_at = at + max(0.0, now - at) // item.every * item.every if item.every else max(at, now)
-    tokens = min(item.burst, tokens + (filled_at - at) * item.rate)
-    wait_for = _until(item.n - tokens, item, now - filled_at)
-    if item.n > item.burst or wait_for == inf:
-        return inf
-    if wait_for > item.ahead:
-        return wait_for
-    tokens -= item.n
-    # A bucket is forgotten when it would be full again, which is the same as not being there.
-    full_in = _until(item.burst - tokens, item, now - filled_at)
-    connection.execute(_BUCKET, (item.bucket, tokens, filled_at, now + min(full_in, BUCKET_FOR)))
+    wait_for, drawn = draw(item, row, now)
+    if drawn is not None:
+        expires_at = now + min(drawn.full_in, BUCKET_FOR)
+        connection.execute(_BUCKET, (item.bucket, drawn.tokens, drawn.filled_at, expires_at))
     return wait_for
-
-
-def _until(missing: float, item: Take, since: float) -> float:
-    """Seconds until so many tokens more are there, when the last came `since` seconds ago."""
-    if missing <= 0.0:
-        return 0.0
-    if item.rate <= 0.0:
-        return inf
-    return ceil(missing / (item.rate * item.every) - SLACK) * item.every - since if item.every else missing / item.rate
 
 
 def _acquire(connection: sqlite3.Connection, item: Acquire, now: float) -> bool:

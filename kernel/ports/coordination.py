@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, inf
 from typing import Protocol
 
 import msgspec
@@ -56,6 +57,49 @@ class Take(msgspec.Struct, frozen=True, gc=False):
     #: Tokens come together, those of so many seconds each time, counted from the first take of a full bucket; 0.0:
     #: one by one.
     every: float = 0.0
+
+
+class Drawn(msgspec.Struct, frozen=True, gc=False):
+    """A bucket after tokens were taken from it."""
+
+    #: Below 0.0 where they were taken ahead.
+    tokens: float
+    #: When the last ones came, by the clock that is asked.
+    filled_at: float
+    #: Seconds until it is full again, which is the same as not being there; inf: never.
+    full_in: float
+
+
+#: A part of a token that is no token: what divisions leave.
+_SLACK = 1e-9
+
+
+def draw(item: Take, bucket: tuple[float, float] | None, now: float) -> tuple[float, Drawn | None]:
+    """The arithmetic of `Coordination.take`, for every adapter that does not leave it to its service.
+
+    `bucket` is what is left of it and since when, None for one that is not there. The answer of `take`, and the bucket
+    as it is then; None where nothing is taken.
+    """
+    tokens, at = bucket or (item.burst, now)
+    now = max(at, now)
+    filled_at = at + (now - at) // item.every * item.every if item.every else now
+    tokens = min(item.burst, tokens + (filled_at - at) * item.rate)
+    wait_for = _until(item.n - tokens, item, now - filled_at)
+    if item.n > item.burst or wait_for == inf:
+        return inf, None
+    if wait_for > item.ahead:
+        return wait_for, None
+    tokens -= item.n
+    return wait_for, Drawn(tokens, filled_at, _until(item.burst - tokens, item, now - filled_at))
+
+
+def _until(missing: float, item: Take, since: float) -> float:
+    """Seconds until so many tokens more are there, when the last came `since` seconds ago."""
+    if missing <= 0.0:
+        return 0.0
+    if item.rate <= 0.0:
+        return inf
+    return ceil(missing / (item.rate * item.every) - _SLACK) * item.every - since if item.every else missing / item.rate
 
 
 class Acquire(msgspec.Struct, frozen=True, gc=False):
