@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from kernel.canvas.effects import Count, Decide, Get, Keep, Post, Request, Send, Value, Verdict
-from kernel.errors import ConfigError, PartialPut, PortError
+from kernel.errors import ConfigError, DecodeError, PartialPut, PortError
 from kernel.outcome import MOST, Entry, decode_entry, encode_entry
+from kernel.parts import parts
 from kernel.ports import Coordination, Record, ResultStore, Tally
+
+log = logging.getLogger("kernel.flows")
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -168,8 +172,8 @@ class Driver:
 
     def _parts(self, call: Callable[[Sequence[S]], list[T]], items: Sequence[S], most: int) -> list[T]:
         answers: list[T] = []
-        for at in range(0, len(items), most):
-            answers += self._steady(partial(call, items[at : at + most]))
+        for part in parts(items, most):
+            answers += self._steady(partial(call, part))
         return answers
 
 
@@ -181,7 +185,15 @@ def _entry(verdict: Verdict, now: float) -> Entry:
 
 
 def _is_of(verdict: Verdict, standing: bytes | PortError) -> bool:
-    return isinstance(standing, bytes) and decode_entry(standing).cause == verdict.cause
+    """Whether the record that stands names the same task as its cause. One that cannot be read is taken for it: nobody
+    else will answer for what follows, and what is started twice is met by its own record."""
+    if isinstance(standing, PortError):
+        return False
+    try:
+        return decode_entry(standing).cause == verdict.cause
+    except DecodeError as error:
+        log.error("the record of task %s cannot be read: %s", verdict.id, error)
+        return True
 
 
 def _first_error(standing: Sequence[bytes | PortError | None]) -> PortError | None:

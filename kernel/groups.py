@@ -11,6 +11,7 @@ from kernel.current import application
 from kernel.errors import ConfigError, DecodeError, ResultTimeout
 from kernel.native import monotonic
 from kernel.outcome import FINAL, Entry
+from kernel.parts import parts
 from kernel.result import AsyncResult, Completed, Parent, Results
 
 T = TypeVar("T")
@@ -113,9 +114,8 @@ class ResultSet(Generic[T]):
                 await self.source.aawait_any([late.id], self._left(deadline, timeout))
         return [result.get(0.0, propagate) for result in self.results]
 
-    def _parts(self) -> Iterator[list[AsyncResult[T]]]:
-        for at in range(0, len(self.results), LOOK):
-            yield self.results[at : at + LOOK]
+    def _parts(self) -> Iterator[Sequence[AsyncResult[T]]]:
+        return parts(self.results, LOOK)
 
     def _left(self, deadline: float | None, timeout: float | None) -> float | None:
         if deadline is None:

@@ -14,6 +14,7 @@ from kernel.ids import made_at
 from kernel.joining import check_join
 from kernel.native import sleep
 from kernel.outcome import Entry, decode_entry
+from kernel.parts import parts
 from kernel.ports import Record, ResultStore, Serializer, Waits
 from kernel.revocations import records_of
 from kernel.settings import Tasks
@@ -61,8 +62,8 @@ class StoredResults:
     def _batches(self, ids: list[str]) -> list[bytes | None]:
         size = self._store.features.max_batch
         values: list[bytes | None] = []
-        for start in range(0, len(ids), size):
-            values += self._store.get(ids[start : start + size])
+        for part in parts(ids, size):
+            values += self._store.get(part)
         return values
 
     def await_any(self, ids: list[str], timeout: float | None) -> Entries:
@@ -109,8 +110,7 @@ class StoredResults:
     def forget(self, ids: list[str]) -> None:
         """Delete."""
         size = self._store.features.max_batch
-        for start in range(0, len(ids), size):
-            part = ids[start : start + size]
+        for part in parts(ids, size):
             persist(partial(self._store.delete, part), self._patience)
 
     def gone(self, id: str) -> bool:
@@ -123,8 +123,8 @@ class StoredResults:
         """Write what keeps them from running."""
         records = records_of(ids, stamps or {}, terminate, self._clock.now())
         size = self._store.features.max_batch
-        for start in range(0, len(records), size):
-            persist(partial(self._store.put, records[start : start + size], self._revoked_for), self._patience)
+        for part in parts(records, size):
+            persist(partial(self._store.put, part, self._revoked_for), self._patience)
 
     def save(self, key: str, value: bytes) -> None:
         """Keep something beside the results; the last one stands."""

@@ -18,9 +18,10 @@ from kernel.canvas.frames import member_ids
 from kernel.canvas.messages import ONE, counted, place_of
 from kernel.clock import Clock
 from kernel.driver import Driver
-from kernel.errors import ConfigError, DecodeError, FlowLost, PortError, Unavailable
+from kernel.errors import ConfigError, DecodeError, FlowLost, PartialPut, PortError, Unavailable
 from kernel.flows import outgoing_of
 from kernel.outcome import DECIDED, Drop, Entry, Failed, Replaced, decode_entry, describe, encode_entry
+from kernel.parts import parts
 from kernel.ports import Outgoing, Record, ResultStore
 from kernel.worker.job import Job
 
@@ -53,7 +54,7 @@ class Flows:
         """Give an outcome to those that must not run, and arguments to the others.
 
         A message of a workflow may be there twice without having been delivered twice, because every member that sees
-        its join full sends the body. `Unavailable` when the store does not answer: nothing is decided then.
+        its join full sends the body. `PortError` when the store does not answer: nothing is decided then.
         """
         if self._results is None:
             return  # what it needs it will miss, and say so
@@ -75,7 +76,7 @@ class Flows:
     def _read(self, keys: list[str]) -> list[bytes | None]:
         assert self._results is not None
         most = self._results.features.max_batch
-        return [value for at in range(0, len(keys), most) for value in self._results.get(keys[at : at + most])]
+        return [value for part in parts(keys, most) for value in self._results.get(part)]
 
     def _claimed(self, jobs: list[Job]) -> list[tuple[Job, bytes | None]]:
         if not jobs:
@@ -86,7 +87,14 @@ class Flows:
         for job in jobs:
             started = Entry("STARTED", at=now, attempt=job.envelope.attempt, node=job.node)
             records.append(Record(job.envelope.id, encode_entry(started), False, job.rank))
-        return list(zip(jobs, self._results.put(records, max(job.ttl for job in jobs)), strict=True))
+        ttl, most = max(job.ttl for job in jobs), self._results.features.max_batch
+        standing: list[bytes | None] = []
+        for part in parts(records, most):
+            try:
+                standing += self._results.put(part, ttl)
+            except PartialPut as partial:  # a mark that was not written says nothing against a start
+                standing += partial.standing
+        return list(zip(jobs, standing, strict=True))
 
     def _give(self, job: Job, values: list[bytes | None]) -> None:
         """Put the values that it takes before its arguments."""

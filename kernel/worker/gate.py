@@ -19,6 +19,7 @@ from kernel.errors import ConfigError, PortError, Unsupported
 from kernel.limits.bounds import UNTIL_DONE, UNTIL_START
 from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import Again, Drop, Error, Failed, name_of
+from kernel.parts import parts
 from kernel.ports import Acquire, Claim, Coordination, ScheduleStore, Take, Transport
 from kernel.sealing.transport import original, reader
 from kernel.steady import Outage
@@ -165,8 +166,7 @@ class Gate:
             return list(jobs)
         waits: dict[Job, float] = {}
         most = self._most()
-        for start in range(0, len(takes), most):
-            part = takes[start : start + most]
+        for part in parts(takes, most):
             assert self._coordination is not None
             for (job, _), wait in zip(part, self._coordination.take([take for _, take in part]), strict=True):
                 waits[job] = max(waits.get(job, 0.0), wait)
@@ -198,8 +198,8 @@ class Gate:
                 self._passes[job].claim = claim
         started = [(mark[0], job.envelope.id) for job, mark in marks if mark[1] == UNTIL_START and job.outcome is None]
         most = self._most()
-        for start in range(0, len(started), most):
-            self._coordination.drop(started[start : start + most])
+        for part in parts(started, most):
+            self._coordination.drop(part)
         self._turn_back(slots, [job for job, _ in marks if job.outcome is not None])
 
     def _turn_back(self, slots: Slots, jobs: Sequence[Job]) -> None:
@@ -212,8 +212,8 @@ class Gate:
         assert self._coordination is not None
         owners: list[str] = []
         most = self._most()
-        for start in range(0, len(claims), most):
-            owners += self._coordination.claim(claims[start : start + most])
+        for part in parts(claims, most):
+            owners += self._coordination.claim(part)
         return owners
 
     def _most(self) -> int:
@@ -279,8 +279,8 @@ class Gate:
             if claims:
                 assert self._coordination is not None
                 most = self._most()
-                for start in range(0, len(claims), most):
-                    self._coordination.drop(claims[start : start + most])
+                for part in parts(claims, most):
+                    self._coordination.drop(part)
             if held:
                 self._slots.let_go(held)
         except PortError as error:

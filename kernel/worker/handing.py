@@ -21,6 +21,7 @@ from kernel.errors import PortError
 from kernel.ids import new_id
 from kernel.native import allocate_lock
 from kernel.outcome import Again, Drop, GiveBack
+from kernel.parts import parts
 from kernel.ports import Claim, Commits, Coordination, Outgoing, Transport
 from kernel.worker.effects import handed_on
 from kernel.worker.hand import Hand
@@ -168,8 +169,8 @@ class Handover:
         try:
             self._batched([Claim(_settled(key), SETTLED, KNOWN_FOR) for key in settled])
             keys = [(key, self._owner) for key in gone]
-            for start in range(0, len(keys), self._coordination.features.max_batch):
-                self._coordination.drop(keys[start : start + self._coordination.features.max_batch])
+            for part in parts(keys, self._coordination.features.max_batch):
+                self._coordination.drop(part)
         except PortError as error:
             log.warning("%d claims of tasks could not be ended: %s", len(gone), error)
             return  # the next look tries again
@@ -180,8 +181,8 @@ class Handover:
         assert self._coordination is not None
         most = self._coordination.features.max_batch
         owners: list[str] = []
-        for start in range(0, len(claims), most):
-            owners += self._coordination.claim(claims[start : start + most])
+        for part in parts(claims, most):
+            owners += self._coordination.claim(part)
         return owners
 
     # -- what comes back -----------------------------------------------------------------------------------

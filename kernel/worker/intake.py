@@ -206,7 +206,7 @@ class Intake:
             self._store_outage.worked()
             out = {job for job in asked if job.outcome is not None}
             admission.ended += out
-        except Unavailable as error:
+        except PortError as error:
             self.give_back(asked)
             self._hand.pause(self._store_outage.failed(error))
             out = set(asked)

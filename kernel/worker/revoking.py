@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from kernel.errors import PortError
 from kernel.native import monotonic
+from kernel.parts import parts
 from kernel.ports import ResultStore
 from kernel.revocations import ANY, END, marks_of
 from kernel.worker.job import Job
@@ -56,5 +57,5 @@ class Revoking:
         wanted = [marks_of(job.envelope) for job in jobs]
         keys = [key for keys in wanted for key in keys]
         most = self._results.features.max_batch
-        values = iter([value for at in range(0, len(keys), most) for value in self._results.get(keys[at : at + most])])
+        values = iter([value for part in parts(keys, most) for value in self._results.get(part)])
         return [[value for _ in keys if (value := next(values)) is not None] for keys in wanted]

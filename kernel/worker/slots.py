@@ -22,6 +22,7 @@ from kernel.clock import Clock
 from kernel.envelope import LATEST, dead_queue
 from kernel.errors import SealError
 from kernel.ids import new_id
+from kernel.parts import parts
 from kernel.ports import Acquire, Coordination, Outgoing, Parked, ScheduleStore, Transport
 from kernel.sealing.transport import Read
 
@@ -77,8 +78,8 @@ class Slots:
     def acquire(self, wants: Sequence[Acquire]) -> list[bool]:
         """Who has a slot now, in one port call for as many as it takes."""
         got: list[bool] = []
-        for start in range(0, len(wants), self._most):
-            got += self._coordination.acquire(wants[start : start + self._most])
+        for part in parts(wants, self._most):
+            got += self._coordination.acquire(part)
         return got
 
     def park(self, waiting: Sequence[tuple[Acquire, float, str, bytes]]) -> None:
@@ -113,8 +114,8 @@ class Slots:
         self._hand(passed)
         if not free:
             return
-        for start in range(0, len(free), self._most):
-            self._coordination.release([(slot.key, slot.owner) for slot in free[start : start + self._most]])
+        for part in parts(free, self._most):
+            self._coordination.release([(slot.key, slot.owner) for slot in part])
         # Who parked between those two steps was refused by a slot that is free now, and found nobody to leave it.
         late = [(entry, "") for key in {slot.key: None for slot in free} for entry in self._take(key, len(by_key[key]))]
         self._hand(late)
@@ -187,20 +188,20 @@ class Slots:
             except SealError as error:
                 log.error("what waits for a slot of %r goes to the dead letters: %s", entry.space, error)
                 messages.append(Outgoing(dead_queue(waiting.queue), waiting.payload))
-        for start in range(0, len(messages), self._most):
-            self._transport.send(messages[start : start + self._most])
+        for part in parts(messages, self._most):
+            self._transport.send(part)
         self._remove(entries)
 
     def _take(self, key: str, count: int) -> list[Parked]:
         return self._schedules.take(_space(key), LATEST, min(count, self._most), MOVING)
 
     def _add(self, entries: Sequence[Parked]) -> None:
-        for start in range(0, len(entries), self._most):
-            self._schedules.add(entries[start : start + self._most])
+        for part in parts(entries, self._most):
+            self._schedules.add(part)
 
     def _remove(self, entries: Sequence[Parked]) -> None:
-        for start in range(0, len(entries), self._most):
-            self._schedules.remove(entries[start : start + self._most])
+        for part in parts(entries, self._most):
+            self._schedules.remove(part)
 
 
 def _space(key: str) -> str:
