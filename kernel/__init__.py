@@ -3,7 +3,6 @@
 from kernel.app import Kernel
 from kernel.canvas import Signature, StampingVisitor, chain, chord, chunks, group, signature, starmap, xmap
 from kernel.declaring import shared_task
-from kernel.drawing import draw
 from kernel.eager import EagerResult
 from kernel.envelope import Envelope
 from kernel.errors import (
@@ -19,17 +18,18 @@ from kernel.errors import (
     TaskFailed,
     Unavailable,
 )
-from kernel.groups import GroupResult, ResultSet
-from kernel.joining import allow_join_result
 from kernel.logs import get_task_logger
 from kernel.options import Call
 from kernel.own import current_app
 from kernel.provided import provide
 from kernel.repeats import arun_once_within, once, run_once, run_once_within
 from kernel.request import current_request
-from kernel.result import AsyncResult
+from kernel.results.groups import GroupResult, ResultSet
+from kernel.results.joining import allow_join_result
+from kernel.results.result import AsyncResult
 from kernel.routing import Broadcast, Queue
 from kernel.task import Task, current_task
+from kernel.workflows.drawing import draw
 
 __version__ = "0.1.0"
 

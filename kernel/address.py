@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
+from kernel.configuration.settings import Tasks
 from kernel.errors import ConfigError
 from kernel.routing import Broadcast, Queue, Route, Router
-from kernel.settings import Tasks
 
 #: Options that name an exchange.
 _EXCHANGE = frozenset({"exchange", "routing_key"})

@@ -8,32 +8,32 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from kernel import discovery, forks
-from kernel.batcher import Batch, Batcher, open_batch
 from kernel.bugreport import bugreport
 from kernel.call import CallSheet
 from kernel.clock import SYSTEM, Clock
-from kernel.config import Config
-from kernel.connection import Connection
+from kernel.configuration.config import Config
+from kernel.configuration.zones import zone
 from kernel.current import application
 from kernel.dead import DeadLetters
 from kernel.declaring import Declares, DeclaresBound
 from kernel.eager import EagerResult, apply, results_of, sender_of
-from kernel.flows import Flows
 from kernel.hooks import Hooks
-from kernel.many import send_many
 from kernel.moments import Moment
 from kernel.opened import Given, Opened
 from kernel.options import Call, CallOptions, TaskOptions, check_known
-from kernel.outbox import Within
 from kernel.ports import Coordination, Outgoing, ResultStore, ScheduleStore, Transport
 from kernel.registry import Registry
-from kernel.result import IGNORED, AsyncResult, Completed, LaterResults, Results
+from kernel.results.result import IGNORED, AsyncResult, Completed, LaterResults, Results
 from kernel.routing import Router
-from kernel.sender import MOST, Sender
+from kernel.sending.batcher import Batch, Batcher, open_batch
+from kernel.sending.connection import Connection
+from kernel.sending.many import send_many
+from kernel.sending.outbox import Within
+from kernel.sending.sender import MOST, Sender
+from kernel.sending.unite import aside, send_united
 from kernel.setup import Search, Setup, Source, make_router
 from kernel.task import Task
-from kernel.unite import aside, send_united
-from kernel.zones import zone
+from kernel.workflows.flows import Flows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ T = TypeVar("T", bound=Task[..., Any, Any])
 class Kernel:
     """An application. Creating one reads nothing, opens nothing and starts nothing; the first call does.
 
-    `options` are the configuration keys of `kernel.config`, such as `transport="sqlite:///shop.db"` or
+    `options` are the configuration keys of `kernel.configuration.config`, such as `transport="sqlite:///shop.db"` or
     `result_expires=60`; what is given here wins over file, environment and command line.
     """
 
@@ -96,7 +96,7 @@ class Kernel:
 
     @property
     def config(self) -> Config:
-        """The configuration, put together on first use from all its sources; see `kernel.config`."""
+        """The configuration, put together on first use from all its sources; see `kernel.configuration.config`."""
         if self._config is None:
             self._config = self._setup.load(self)
             if self.on_after_configure.tell(self):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kernel import discovery
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.hooks import Hooks
 
 

@@ -13,6 +13,7 @@ from kernel.canvas.frames import Parcel, Rare
 from kernel.canvas.names import COLLECT, DEADLINE
 from kernel.clock import Clock
 from kernel.compression import MOST_GROWTH, method
+from kernel.configuration.settings import Tasks
 from kernel.current import note_child, running
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import ConfigError, DecodeError, Rejected, Unsupported
@@ -22,7 +23,6 @@ from kernel.models import dumper
 from kernel.options import CallOptions, TaskOptions, check_known, wall_clock
 from kernel.ports import Outgoing, Serializer
 from kernel.routing import ANYWHERE, Router
-from kernel.settings import Tasks
 from kernel.versions import FIRST
 
 #: What an unlimited `max_retries` is on the wire.

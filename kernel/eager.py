@@ -20,12 +20,9 @@ from kernel.body.reading import Reading
 from kernel.body.rites import Rites
 from kernel.clock import Clock
 from kernel.compression import method
-from kernel.config import Config
-from kernel.connection import Connection
-from kernel.connection import sender as connected_sender
+from kernel.configuration.config import Config
 from kernel.current import Place, running
 from kernel.envelope import Envelope, decode
-from kernel.errand import Errands
 from kernel.errors import (
     Ignore,
     MaxRetriesExceeded,
@@ -37,17 +34,20 @@ from kernel.errors import (
     UnknownTask,
     Unsupported,
 )
-from kernel.exchanges import Exchanges
 from kernel.hooks import Hooks
-from kernel.inquiry import StoredResults
-from kernel.live import Live
 from kernel.opened import Opened
 from kernel.outcome import FINAL, Again, Drop, Entry, Failed, Ok, Outcome, decode_entry, describe, encode_entry
 from kernel.policy import allowed_retries, retry_policy
 from kernel.ports import Outgoing, Record, Transport
 from kernel.ports.results import Rank, outranked
-from kernel.result import NO_STORE, AsyncResult, Results
-from kernel.sender import MOST, Sender
+from kernel.results.inquiry import StoredResults
+from kernel.results.live import Live
+from kernel.results.result import NO_STORE, AsyncResult, Results
+from kernel.sending.connection import Connection
+from kernel.sending.connection import sender as connected_sender
+from kernel.sending.errand import Errands
+from kernel.sending.exchanges import Exchanges
+from kernel.sending.sender import MOST, Sender
 from kernel.steady import persist
 from kernel.task import Task
 from kernel.versions import FIRST

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from kernel import discovery
 from kernel.clock import Clock
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.emulate.broadcast import Broadcasting
 from kernel.emulate.complete import Completed, complete
 from kernel.errors import ConfigError, Unavailable

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from kernel.call import CallSheet
 from kernel.clock import Clock
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.opened import Opened
 from kernel.options import CallOptions
 from kernel.ports import Outgoing
-from kernel.result import AsyncResult
+from kernel.results.result import AsyncResult
 
 
 class Application(Protocol):

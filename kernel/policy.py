@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from kernel.configuration.settings import Tasks
 from kernel.envelope import MAX_RETRIES, Envelope
 from kernel.errors import Retry
-from kernel.settings import Tasks
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):

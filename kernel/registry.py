@@ -6,8 +6,8 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any, TypeVar, cast
 
-from kernel.annotations import Annotation, annotated
 from kernel.builtin import builtin
+from kernel.configuration.annotations import Annotation, annotated
 from kernel.declaring import adopt, check_free, declared, module_name, shared
 from kernel.errors import ConfigError
 from kernel.layers import laid

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import msgspec
 
 from kernel import modules
-from kernel.config import Config
+from kernel.configuration.config import Config
+from kernel.configuration.familiar import FAMILIAR
+from kernel.configuration.settings import DEFAULTS
+from kernel.configuration.values import TYPO, closest
 from kernel.errors import ConfigError
-from kernel.familiar import FAMILIAR
 from kernel.hooks import Hooks
 from kernel.moments import Moment
 from kernel.routing import Router
-from kernel.settings import DEFAULTS
-from kernel.values import TYPO, closest
 
 #: Settings, or what returns them when they are needed.
 Defaults = Mapping[str, Any] | Callable[[], Mapping[str, Any]]

@@ -14,13 +14,13 @@ from kernel.current import Direct, Running, application, running
 from kernel.envelope import Envelope
 from kernel.errors import ConfigError, Replace, Retry
 from kernel.layers import laid
-from kernel.live import Live, in_thread
 from kernel.options import CallOptions, TaskOptions, of_class, settled, wall_clock
 from kernel.outcome import ErrorInfo
 from kernel.owner import Application
 from kernel.provided import needs_of, provided
 from kernel.request import Request
-from kernel.result import AsyncResult
+from kernel.results.live import Live, in_thread
+from kernel.results.result import AsyncResult
 from kernel.versions import FIRST, Upcast, Versions
 
 P = ParamSpec("P")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kernel.compression import MOST_GROWTH, Method
+from kernel.configuration.settings import Tasks
 from kernel.errors import DecodeError
 from kernel.models import Models, dumper
-from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.versions import FIRST, Versions
 

@@ -15,7 +15,7 @@ from kernel.cli.output import FAILED, NOT_YET, OK, USAGE, Fault, as_json, moment
 from kernel.errors import ResultMissing, ResultTimeout
 from kernel.options import CallOptions
 from kernel.outcome import FINAL, Entry
-from kernel.result import AsyncResult
+from kernel.results.result import AsyncResult
 
 
 class JsonOf(click.ParamType[Any]):

@@ -26,7 +26,7 @@ from kernel.cli.demo_tasks import Facts, examine, facts
 from kernel.cli.demo_tree import SKIPPED, Totals, Tree, listed, standard_library, totals
 from kernel.cli.output import FAILED, UNAVAILABLE, Fault, plural, print_json, print_table, printable
 from kernel.outcome import FINAL, Entry
-from kernel.result import AsyncResult
+from kernel.results.result import AsyncResult
 
 #: Results that are awaited at a time: tasks run in the order of sending, so the next to end are among the first.
 WINDOW = 500

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from kernel.cli.output import FAILED, Fault, duration, printable
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.errors import ConfigError
 
 #: Bytes of an answer that are looked at; what a worker says is shorter.

@@ -16,7 +16,7 @@ from kernel.envelope import decode
 from kernel.errors import ConfigError, DecodeError, PortError
 from kernel.native import Signal, monotonic
 from kernel.ports import Outbox, Waiting
-from kernel.relay import BATCH, INTERVAL, Moved, Relay
+from kernel.sending.relay import BATCH, INTERVAL, Moved, Relay
 from kernel.steady import Outage
 
 _PLACE = click.argument("place", metavar="[OUTBOX]", required=False)

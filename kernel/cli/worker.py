@@ -12,9 +12,9 @@ import click
 
 from kernel import logs
 from kernel.cli.context import Context, ports
-from kernel.config import Config
+from kernel.configuration.config import Config
+from kernel.configuration.settings import Logging, Worker, defaults
 from kernel.errors import ConfigError
-from kernel.settings import Logging, Worker, defaults
 from kernel.supervisor.spec import SupervisorSpec
 
 #: The pool of other systems: processes that run one task each. Here processes are no pool, so it is a manner of

@@ -9,11 +9,11 @@ from typing import Any
 
 from kernel.app import Kernel
 from kernel.clock import Clock
-from kernel.config import Config
-from kernel.connection import Connection
+from kernel.configuration.config import Config
 from kernel.current import application
 from kernel.errors import ConfigError
 from kernel.opened import Given
+from kernel.sending.connection import Connection
 
 #: Settings that have no place in a test: what they name is not there, or is replaced.
 REPLACED: dict[str, Any] = {"transport": "memory://", "outbox": "", "seal": "", "replay_window": 0.0}

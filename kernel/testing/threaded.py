@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 from kernel.app import Kernel
+from kernel.configuration.settings import Worker as Settings
 from kernel.hooks import hookimpl
 from kernel.native import Signal
-from kernel.settings import Worker as Settings
 from kernel.worker.worker import Worker
 
 #: Seconds that a worker has to boot, and to end after its tasks have had their grace.

@@ -11,6 +11,7 @@ from kernel.body.reading import Before
 from kernel.call import RESULT_KEPT
 from kernel.clock import Clock
 from kernel.compression import method
+from kernel.configuration.settings import Tasks
 from kernel.envelope import (
     CARRIER,
     Carrier,
@@ -23,7 +24,6 @@ from kernel.errors import ConfigError, DecodeError, NewerVersion, UnknownTask, U
 from kernel.outcome import Again, Drop, Error, Failed, Outcome, name_of
 from kernel.ports import Delivery, Outgoing, Serializer
 from kernel.sealing.transport import Opened, fault
-from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.versions import FIRST
 from kernel.worker.job import Job

@@ -10,9 +10,9 @@ from math import inf
 from textwrap import fill
 from typing import Protocol
 
-from kernel import settings as concerns
 from kernel.app import Kernel
-from kernel.config import Config
+from kernel.configuration import settings as concerns
+from kernel.configuration.config import Config
 from kernel.masking import mask_url
 from kernel.opened import NONE, Opened
 from kernel.ports import Features, Pool

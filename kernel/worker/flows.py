@@ -17,13 +17,13 @@ from kernel.canvas.flow import Flow
 from kernel.canvas.frames import member_ids
 from kernel.canvas.messages import ONE, counted, place_of
 from kernel.clock import Clock
-from kernel.driver import Driver
 from kernel.errors import ConfigError, DecodeError, FlowLost, PartialPut, PortError, Unavailable
-from kernel.flows import outgoing_of
 from kernel.outcome import DECIDED, Drop, Entry, Failed, Replaced, decode_entry, describe, encode_entry
 from kernel.parts import parts
 from kernel.ports import Outgoing, Record, ResultStore
 from kernel.worker.job import Job
+from kernel.workflows.driver import Driver
+from kernel.workflows.flows import outgoing_of
 
 log = logging.getLogger("kernel.worker")
 

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 
 from kernel.clock import Clock
+from kernel.configuration.settings import Worker as Settings
 from kernel.errors import HardTimeLimitExceeded, PortError, SoftTimeLimitExceeded
 from kernel.native import Signal, Thread
 from kernel.ports import Pool
-from kernel.settings import Worker as Settings
 from kernel.steady import Backoff
 from kernel.worker.effects import entry_of
 from kernel.worker.hand import Hand

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 from kernel import envelope as wire
 from kernel.clock import Clock
+from kernel.configuration.settings import Worker as Settings
 from kernel.errors import PortError, Unavailable, WorkerLost
 from kernel.hooks import Hooks
 from kernel.native import Signal
 from kernel.outcome import Drop, Error, Failed, GiveBack, name_of
 from kernel.policy import prefetch
 from kernel.ports import Delivery, Pool, Transport, Wakes
-from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admission, Admit
 from kernel.worker.gate import Gate

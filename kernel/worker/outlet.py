@@ -10,13 +10,13 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
-from kernel.batcher import in_chunks
 from kernel.clock import Clock
 from kernel.envelope import Dead, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock
 from kernel.outcome import DECIDED, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe
 from kernel.ports import Commits, Extends, Outgoing, ResultStore, Transport
+from kernel.sending.batcher import in_chunks
 from kernel.steady import Outage, Service
 from kernel.worker.effects import bare_letter, entry_of, hop, record_of, sends_of
 from kernel.worker.flows import Flows

@@ -11,11 +11,11 @@ from kernel.body.compose import body_of
 from kernel.body.reading import Reading
 from kernel.body.rites import Rites
 from kernel.compression import packer
+from kernel.configuration.settings import Tasks
 from kernel.limits.bounds import Bounds
 from kernel.models import dumper
 from kernel.policy import retry_policy
 from kernel.ports import Serializer
-from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.versions import FIRST, Versions
 

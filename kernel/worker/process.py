@@ -8,7 +8,7 @@ from typing import Any
 
 from kernel import logs
 from kernel.app import Kernel
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.errors import ConfigError, MissingExtra, Unavailable
 from kernel.loading import application, load_tasks
 from kernel.native import sleep

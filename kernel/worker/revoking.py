@@ -9,7 +9,7 @@ from kernel.errors import PortError
 from kernel.native import monotonic
 from kernel.parts import parts
 from kernel.ports import ResultStore
-from kernel.revocations import ANY, END, marks_of
+from kernel.results.revocations import ANY, END, marks_of
 from kernel.worker.job import Job
 
 log = logging.getLogger("kernel.worker")

@@ -12,13 +12,12 @@ from typing import Any
 from kernel import discovery
 from kernel.app import Kernel
 from kernel.builtin import builtin
-from kernel.driver import Driver
+from kernel.configuration.settings import Worker as Settings
 from kernel.envelope import dead_queue
 from kernel.errors import ConfigError, Unavailable
 from kernel.native import Signal
 from kernel.own import set_current_app
 from kernel.provided import close_process
-from kernel.settings import Worker as Settings
 from kernel.steady import Outage
 from kernel.worker.admit import Admit, check_limits
 from kernel.worker.flows import Flows
@@ -35,6 +34,7 @@ from kernel.worker.revoking import Revoking
 from kernel.worker.runner import Cancelled, Runner
 from kernel.worker.seat import Away, ExitCode, NoSeat, Seat, State
 from kernel.worker.starts import Starts
+from kernel.workflows.driver import Driver
 
 log = logging.getLogger("kernel.worker")
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from kernel_sql import SqlOutbox
 
 from kernel.cli.main import cli
-from kernel.outbox import rows_of
 from kernel.ports import Outgoing
+from kernel.sending.outbox import rows_of
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from docs.pages import PAGES, ROOT, Block, blocks, title
 
 from docs import figures
 from kernel.cli.main import cli
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.hooks import Specs
 from kernel.options import CallOptions, TaskOptions
 from kernel.outcome import State

@@ -20,7 +20,7 @@ from docs.pages import ROOT
 import kernel
 from kernel import errors, fixtures
 from kernel.cli.main import cli
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.hooks import Specs
 from kernel.options import CallOptions, TaskOptions
 from kernel.outcome import State

@@ -156,7 +156,7 @@ def test_a_stream_that_is_silent_too_long(pooled: Engine) -> None:
 
 
 def test_there_is_an_end_to_what_one_run_may_emit(pooled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernel.live.MOST_VALUES", 3)
+    monkeypatch.setattr("kernel.results.live.MOST_VALUES", 3)
 
     @pooled.task(bind=True)
     def chatter(self: Task[..., Any, Any]) -> None:

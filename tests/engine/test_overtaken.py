@@ -7,11 +7,11 @@ from kernel_memory import MemoryResults, MemoryTransport, Space
 
 from kernel import Kernel
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope
 from kernel.outcome import GiveBack, Ok
 from kernel.ports import Delivery
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
 from kernel.worker.runner import Runner

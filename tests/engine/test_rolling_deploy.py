@@ -7,12 +7,12 @@ import pytest
 from kernel import Kernel
 from kernel import envelope as wire
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope, encode
 from kernel.errors import ConfigError
 from kernel.outcome import Again, Failed
 from kernel.pools.solo import SoloPool
 from kernel.ports import Delivery
-from kernel.settings import Tasks
 from kernel.worker.admit import BOUNDS, LATER, Admit
 
 SAID: dict[int, object] = {wire.LIMITS: [["k", 1]], wire.UNIQUE: ["k", 2, False, 60.0]}

@@ -13,9 +13,9 @@ from kernel import Kernel, group, signature
 from kernel.canvas.effects import Send
 from kernel.canvas.flow import Flow, Signature
 from kernel.canvas.lower import BATCH, lower
-from kernel.driver import Driver
-from kernel.flows import Packer, outgoing_of
 from kernel.ids import new_id
+from kernel.workflows.driver import Driver
+from kernel.workflows.flows import Packer, outgoing_of
 
 
 def _members(count: int) -> Iterator[Signature]:

@@ -17,7 +17,7 @@ from support import eventually
 from kernel.app import Kernel
 from kernel.envelope import decode_dead
 from kernel.ports import Extends, Inspects
-from kernel.result import AsyncResult
+from kernel.results.result import AsyncResult
 
 StartWorker = Callable[..., Running]
 

@@ -17,7 +17,7 @@ from support import eventually
 from kernel.app import Kernel
 from kernel.errors import TaskFailed
 from kernel.ports import Inspects
-from kernel.result import AsyncResult
+from kernel.results.result import AsyncResult
 
 StartWorker = Callable[..., Running]
 

@@ -12,7 +12,7 @@ from running import LONG, Running
 from support import eventually
 
 from kernel.app import Kernel
-from kernel.result import AsyncResult
+from kernel.results.result import AsyncResult
 from kernel.worker.seat import ExitCode
 
 StartWorker = Callable[..., Running]

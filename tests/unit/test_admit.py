@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from kernel import envelope as wire
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Carrier, Envelope, decode_carrier, encode, encode_carrier
 from kernel.errors import Unsupported
 from kernel.options import TaskOptions
 from kernel.outcome import Again, Drop, Entry, Failed
 from kernel.ports import Delivery
-from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.worker.admit import FIRST_HOP, LAST_HOP, Admission, Admit, check_limits
 from kernel.worker.effects import entry_of, hop, sends_of

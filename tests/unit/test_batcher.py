@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from kernel import batcher as module
-from kernel.batcher import Batch, Batcher, open_batch
 from kernel.errors import PartialSend, Rejected, Unavailable
 from kernel.ports import Outgoing
+from kernel.sending import batcher as module
+from kernel.sending.batcher import Batch, Batcher, open_batch
 
 LONG = 5.0
 

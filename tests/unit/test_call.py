@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kernel import envelope as wire
 from kernel.call import CallSheet
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.current import running
 from kernel.discovery import serializer
 from kernel.envelope import Envelope, decode
@@ -20,7 +21,6 @@ from kernel.errors import ConfigError, EncodeError, Rejected
 from kernel.limits import Concurrency, Rate, Unique, Window
 from kernel.options import CallOptions, TaskOptions
 from kernel.ports import Delivery, Outgoing
-from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan

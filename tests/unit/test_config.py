@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.config import Config
+from kernel.configuration.config import Config
+from kernel.configuration.settings import CONCERNS
 from kernel.errors import ConfigError
 from kernel.masking import mask_url
-from kernel.settings import CONCERNS
 
 
 @pytest.fixture(autouse=True)

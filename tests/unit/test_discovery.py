@@ -205,7 +205,7 @@ def test_importing_the_modules_loads_nothing_dear() -> None:
         package = types.ModuleType("kernel")
         package.__path__ = list(where)
         sys.modules["kernel"] = package
-        import kernel.config, kernel.discovery, kernel.hooks, kernel.serializers.json_
+        import kernel.configuration.config, kernel.discovery, kernel.hooks, kernel.serializers.json_
         print(sorted({dear} & set(sys.modules)))
     """
     done = subprocess.run(

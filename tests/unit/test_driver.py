@@ -5,10 +5,10 @@ from __future__ import annotations
 from kernel_memory import MemoryResults
 
 from kernel.canvas.effects import Decide, Request, Requests, Verdict
-from kernel.driver import Driver
 from kernel.outcome import MOST, Error
 from kernel.parts import parts
 from kernel.ports import Record
+from kernel.workflows.driver import Driver
 
 
 def test_a_record_that_cannot_be_read_ends_nobody() -> None:

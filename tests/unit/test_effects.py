@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel import envelope as wire
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope, decode, decode_dead, encode
 from kernel.outcome import Again, Drop, Entry, Error, Failed, GiveBack, Ok, Outcome, State
 from kernel.ports import Delivery
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.worker.effects import entry_of, handed_on, hop, next_attempt, sends_of
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan

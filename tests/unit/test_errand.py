@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 from support import eventually
 
-from kernel import errand
-from kernel.errand import Errands, Overdue
 from kernel.errors import Unavailable
+from kernel.sending import errand
+from kernel.sending.errand import Errands, Overdue
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_too_many_that_were_left_are_a_reason_to_begin_no_more(errands: Errands)
 def test_a_caller_that_is_interrupted_has_left() -> None:
     program = """
 import signal, threading
-from kernel.errand import Errands
+from kernel.sending.errand import Errands
 
 class Stop(Exception): pass
 def stop(*_): raise Stop
@@ -95,7 +95,7 @@ GREEN = """
 import {library}
 {patch}
 import threading, time
-from kernel.errand import Errands, Overdue
+from kernel.sending.errand import Errands, Overdue
 
 errands, turns, going = Errands(), [], True
 def other():

@@ -18,13 +18,13 @@ from kernel_sql import SqlOutbox
 from kernel import Broadcast, Kernel, Queue, chain, chord, signature, xmap
 from kernel.address import Address, Destination
 from kernel.clock import SYSTEM, FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.errors import ConfigError, Unsupported
 from kernel.layers import laid
-from kernel.outbox import rows_of
 from kernel.ports import Inspects, Outgoing
-from kernel.relay import Moved, Relay
 from kernel.routing import Router, parse_routes
-from kernel.settings import Tasks
+from kernel.sending.outbox import rows_of
+from kernel.sending.relay import Moved, Relay
 
 DECLARED = [Queue("mail", exchange="shop", routing_key="mail.new"), Queue("slow"), Broadcast("all")]
 

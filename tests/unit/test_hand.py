@@ -9,12 +9,12 @@ from kernel_memory import MemoryTransport
 from kernel_memory.space import Space
 
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.emulate.complete import complete
 from kernel.envelope import Envelope
 from kernel.errors import Unavailable
 from kernel.ports import Delivery, Outgoing
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan

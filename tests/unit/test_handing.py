@@ -8,10 +8,10 @@ from kernel_memory import Limits, MemoryCoordination, MemoryTransport
 from kernel_memory.space import Space
 
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope, decode, encode
 from kernel.ports import Claim, Delivery, Outgoing
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.worker.admit import BLANK
 from kernel.worker.hand import Hand
 from kernel.worker.handing import Handover

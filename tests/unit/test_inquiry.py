@@ -15,11 +15,11 @@ from kernel import desk, inquiry, steady
 from kernel.clock import FakeClock
 from kernel.discovery import serializer
 from kernel.errors import DecodeError, Rejected, Unavailable
-from kernel.inquiry import StoredResults
 from kernel.native import Signal
 from kernel.outcome import Entry, State, encode_entry
 from kernel.ports import Record
-from kernel.result import AsyncResult
+from kernel.results.inquiry import StoredResults
+from kernel.results.result import AsyncResult
 
 LONG = 5.0
 

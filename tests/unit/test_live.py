@@ -9,11 +9,11 @@ from kernel_memory import MemoryResults
 
 from kernel import Kernel
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.current import Direct
 from kernel.errors import Unavailable
-from kernel.live import PROGRESS_EVERY, Live
 from kernel.ports import Record
-from kernel.settings import Tasks
+from kernel.results.live import PROGRESS_EVERY, Live
 
 
 class Counted:

@@ -13,12 +13,12 @@ from kernel_memory import MemoryResults
 from kernel_memory.options import Limits
 
 from kernel.clock import FakeClock
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Dead, Envelope, decode, decode_dead, encode
 from kernel.errors import PartialPut, PartialSend, Rejected, Unavailable
 from kernel.outcome import Again, Drop, Entry, Error, Failed, GiveBack, Ok, Outcome, decode_entry, encode_entry
 from kernel.ports import Delivery, Features, Outgoing, Record, StoreFeatures
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.outlet import MARGIN, Outlet

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from kernel.configuration.settings import Tasks
 from kernel.options import TaskOptions
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.task import Task
 from kernel.worker.plan import Plan
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope
 from kernel.logs import FinishedTasks
 from kernel.outcome import Again, Drop, Entry, Error, Failed, GiveBack, Ok, Outcome
 from kernel.ports import Delivery
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
 from kernel.worker.report import report, told

@@ -11,7 +11,7 @@ import pytest
 from kernel.clock import FakeClock
 from kernel.errors import KernelError, ResultMissing, ResultTimeout, Revoked, TaskExpired, TaskFailed
 from kernel.outcome import FINAL, Entry, Error, State
-from kernel.result import IGNORED, NO_STORE, AsyncResult, Completed, NoResults
+from kernel.results.result import IGNORED, NO_STORE, AsyncResult, Completed, NoResults
 
 BOOM = Error("ValueError", "boom", "Traceback: far away")
 

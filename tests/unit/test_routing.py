@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.address import Address, Destination
+from kernel.configuration.settings import Tasks
 from kernel.errors import ConfigError
 from kernel.routing import (
     Broadcast,
@@ -24,7 +25,6 @@ from kernel.routing import (
     plain_queues,
     plain_routes,
 )
-from kernel.settings import Tasks
 
 NAMES = st.sampled_from(["mail.send", "mail.read", "shop.pay", "shop.mail.send", "pay"])
 PATTERNS = st.sampled_from(["mail.send", "mail.*", "*.send", "sho?.*", "pay", "*", "nothing", re.compile(r"shop\.")])

@@ -19,10 +19,10 @@ from kernel_sql import SqlOutbox
 from support import eventually, slowness
 
 from kernel import Kernel
-from kernel import outbox as spooling
 from kernel.envelope import decode
 from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.ports import Features, Outgoing
+from kernel.sending import outbox as spooling
 
 TIMEOUT = 0.5
 _numbers = itertools.count()
@@ -187,7 +187,7 @@ def test_a_full_outbox_is_said_in_one_line(place: str, transport: Fickle) -> Non
 
 
 def test_what_an_earlier_process_left_is_sent_with_the_first_send_of_this_one(place: str, tmp_path: Path) -> None:
-    from kernel.outbox import rows_of
+    from kernel.sending.outbox import rows_of
 
     queue = f"sqlite:///{tmp_path}/queue.db?synchronous=normal"
     with Kernel("earlier", transport=queue) as earlier:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from kernel_memory import MemoryCoordination
 
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope
 from kernel.errors import Unavailable
 from kernel.ports import Delivery, Tally
 from kernel.serializers.json_ import JsonSerializer
-from kernel.settings import Tasks
 from kernel.worker.job import Job
 from kernel.worker.plan import Plan
 from kernel.worker.starts import REMEMBERED_FOR, Starts
@@ -103,7 +103,7 @@ def test_a_service_that_is_away_is_replaced_by_the_directory(tmp_path: Path, cap
 PROGRAM = """
 import sys
 from pathlib import Path
-from kernel.settings import Tasks
+from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope
 from kernel.ports import Delivery
 from kernel.serializers.json_ import JsonSerializer

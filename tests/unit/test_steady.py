@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kernel import steady
-from kernel.batcher import in_chunks
 from kernel.clock import FakeClock
 from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.ports import Outgoing
+from kernel.sending.batcher import in_chunks
 from kernel.steady import FIRST_WAIT, FORGOTTEN_AFTER, LONGEST_WAIT, REMIND_EVERY, Backoff, Outage, persist, send_all
 
 

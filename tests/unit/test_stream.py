@@ -9,7 +9,7 @@ import pytest
 
 from kernel.errors import ResultTimeout
 from kernel.outcome import Entry
-from kernel.stream import WINDOW, Entries, Stream
+from kernel.results.stream import WINDOW, Entries, Stream
 
 END, VALUE = Entry("SUCCESS", "json", b"0"), Entry("SUCCESS", "json", b"1")
 

@@ -24,7 +24,7 @@ from services.sqs import shared_sqs
 
 from kernel import Kernel, discovery
 from kernel.cli.main import cli
-from kernel.config import Config
+from kernel.configuration.config import Config
 from kernel.errors import KernelError
 
 ROOT = Path(__file__).parents[3]

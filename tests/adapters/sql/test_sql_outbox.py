@@ -11,8 +11,8 @@ import pytest
 from kernel_sql import SqlOutbox
 
 from kernel.errors import ConfigError, Rejected, Unavailable
-from kernel.outbox import rows_of
 from kernel.ports import Outgoing, Row
+from kernel.sending.outbox import rows_of
 
 OUT = Outgoing("mail", b"\x00\xff'\"%s:name", 9, 1.5, 2.5, "once", "in order")
 

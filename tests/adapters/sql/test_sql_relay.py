@@ -19,12 +19,12 @@ from support import eventually, slowness
 
 import kernel
 from kernel import Kernel
-from kernel import relay as relaying
 from kernel.envelope import decode
 from kernel.errors import Unavailable
-from kernel.outbox import rows_of
 from kernel.ports import Outgoing, Transport
-from kernel.relay import INTERVAL, Relay
+from kernel.sending import relay as relaying
+from kernel.sending.outbox import rows_of
+from kernel.sending.relay import INTERVAL, Relay
 
 ROOT = Path(kernel.__file__).parents[1]
 ENVIRONMENT = {

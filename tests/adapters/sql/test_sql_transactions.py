@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from kernel import Call, ConfigError, Kernel, arun_once_within, run_once_within
 from kernel.envelope import decode
-from kernel.relay import Relay
+from kernel.sending.relay import Relay
 from kernel.task import Task
 
 #: Ways to a database that a user may have.

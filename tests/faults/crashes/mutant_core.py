@@ -7,7 +7,7 @@ from typing import Any
 
 import kernel.dead
 import kernel.emulate.pump
-import kernel.sender
+import kernel.sending.sender
 import kernel.worker.effects
 import kernel.worker.outlet
 from kernel.emulate.pump import DelayPump
@@ -148,7 +148,7 @@ def partial_failure_that_is_success() -> None:
 
         return send_all
 
-    _replace(kernel.sender, "send_all", make)
+    _replace(kernel.sending.sender, "send_all", make)
 
 
 def lease_without_renewal() -> None:

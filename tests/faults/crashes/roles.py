@@ -40,10 +40,10 @@ from kernel.emulate import pump
 from kernel.emulate.passthrough import Passthrough
 from kernel.envelope import dead_queue
 from kernel.errors import PartialSend, PortError
-from kernel.groups import GroupResult
 from kernel.options import Call
 from kernel.outcome import decode_entry
 from kernel.ports import Outgoing
+from kernel.results.groups import GroupResult
 from kernel.steady import persist
 from kernel.worker.worker import Worker
 

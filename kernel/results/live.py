@@ -15,11 +15,11 @@ from typing import Any, Protocol, TypeVar, get_args
 
 from kernel import discovery
 from kernel.clock import Clock
+from kernel.configuration.settings import Tasks
 from kernel.current import Running
 from kernel.errors import ConfigError, PortError, Rejected
 from kernel.outcome import LONGEST_STATE, Entry, State, encode_entry, value_key
 from kernel.ports import Record
-from kernel.settings import Tasks
 from kernel.steady import persist
 
 T = TypeVar("T")

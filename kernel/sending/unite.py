@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from kernel.batcher import open_batch
 from kernel.call import CallSheet
 from kernel.errors import ConfigError, Duplicate, PortError
 from kernel.native import monotonic
 from kernel.options import CallOptions
-from kernel.result import DROPPED, IGNORED, AsyncResult, Results
-from kernel.sender import Sender
+from kernel.results.result import DROPPED, IGNORED, AsyncResult, Results
+from kernel.sending.batcher import open_batch
+from kernel.sending.sender import Sender
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""What can be set: frozen values, one class per concern. `kernel.config` says where they come from."""
+"""What can be set: frozen values, one class per concern. `kernel.configuration.config` says where they come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kernel.annotations import Annotation
+from kernel.configuration.annotations import Annotation
 from kernel.masking import masked
 from kernel.routing import Broadcast, Queue, Rule
 

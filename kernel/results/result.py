@@ -7,11 +7,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from kernel.errors import ResultMissing, ResultTimeout, Revoked, TaskExpired, TaskFailed
 from kernel.outcome import FINAL, Entry
-from kernel.stream import Stream
+from kernel.results.stream import Stream
 
 T = TypeVar("T")
 
-#: The result of what comes before: an `AsyncResult`, a `kernel.groups.GroupResult`, or None.
+#: The result of what comes before: an `AsyncResult`, a `kernel.results.groups.GroupResult`, or None.
 Parent = Any
 
 

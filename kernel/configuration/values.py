@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
-from kernel.annotations import parse_annotations, plain_annotations
+from kernel.configuration.annotations import parse_annotations, plain_annotations
+from kernel.configuration.familiar import FAMILIAR
+from kernel.configuration.settings import DEFAULTS
+from kernel.configuration.zones import parse_zone
 from kernel.errors import ConfigError
-from kernel.familiar import FAMILIAR
 from kernel.masking import masked
 from kernel.options import TaskOptions, check_known
 from kernel.routing import parse_queues, parse_routes, plain_queues, plain_routes
-from kernel.settings import DEFAULTS
-from kernel.zones import parse_zone
 
 #: Bounds of numbers, both included; every other number is 0 or more.
 _BOUNDS: Mapping[str, tuple[float, float]] = {

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from kernel.canvas.draw import dot, mermaid, picture
 from kernel.canvas.flow import Flow
-from kernel.groups import GroupResult
-from kernel.result import AsyncResult
+from kernel.results.groups import GroupResult
+from kernel.results.result import AsyncResult
 
 _FORMS: dict[str, Callable[..., str]] = {"mermaid": mermaid, "dot": dot}
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol
 
-from kernel.batcher import in_chunks
-from kernel.claims import Claims
 from kernel.envelope import HOP, decode
-from kernel.errand import Errands, Overdue
 from kernel.errors import CodecError, Sent, Unavailable
-from kernel.exchanges import Exchanges
 from kernel.hooks import Hooks
 from kernel.native import monotonic
 from kernel.ports import Outgoing, Transport
+from kernel.sending.batcher import in_chunks
+from kernel.sending.claims import Claims
+from kernel.sending.errand import Errands, Overdue
+from kernel.sending.exchanges import Exchanges
 from kernel.steady import persist, send_all
 
 #: A call may last so much longer than its caller has, as a part of it, before it is made where its caller can leave it:
@@ -25,7 +25,7 @@ MOST = 1000
 
 
 class Fallback(Protocol):
-    """What a message goes to that the transport does not answer for: `kernel.outbox.Spool`."""
+    """What a message goes to that the transport does not answer for: `kernel.sending.outbox.Spool`."""
 
     def post(
         self, messages: Sequence[Outgoing], deadline: float, hand: Callable[[Sequence[Outgoing], float], None]

@@ -12,7 +12,7 @@ from kernel.errors import ConfigError, DecodeError, ResultTimeout
 from kernel.native import monotonic
 from kernel.outcome import FINAL, Entry
 from kernel.parts import parts
-from kernel.result import AsyncResult, Completed, Parent, Results
+from kernel.results.result import AsyncResult, Completed, Parent, Results
 
 T = TypeVar("T")
 

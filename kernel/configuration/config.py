@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from kernel.configuration.settings import CONCERNS, DEFAULTS, HOMES, Application, Logging, Ports, Routing, Tasks, Worker
+from kernel.configuration.values import TYPO, closest, plain
+from kernel.configuration.values import check as check_value
 from kernel.errors import ConfigError
 from kernel.masking import masked
-from kernel.settings import CONCERNS, DEFAULTS, HOMES, Application, Logging, Ports, Routing, Tasks, Worker
-from kernel.values import TYPO, closest, plain
-from kernel.values import check as check_value
 
 
 class Setting(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from kernel.errors import PartialSend, PortError, Rejected, Unavailable
-from kernel.exchanges import strangers
 from kernel.ids import new_id
 from kernel.ports import Outbox, Outgoing, Row, Transport
+from kernel.sending.exchanges import strangers
 from kernel.steady import send_all
 
 log = logging.getLogger("kernel.relay")

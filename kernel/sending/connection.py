@@ -6,17 +6,17 @@ import threading
 from collections.abc import Callable
 
 from kernel import discovery
-from kernel.claims import Claims
 from kernel.clock import Clock
-from kernel.config import Config
-from kernel.errand import Errands
+from kernel.configuration.config import Config
 from kernel.errors import ConfigError, Unavailable
-from kernel.exchanges import Exchanges
 from kernel.hooks import Hooks
 from kernel.opened import Given, Opened
-from kernel.outbox import Spool
 from kernel.ports import Transport
-from kernel.sender import Sender
+from kernel.sending.claims import Claims
+from kernel.sending.errand import Errands
+from kernel.sending.exchanges import Exchanges
+from kernel.sending.outbox import Spool
+from kernel.sending.sender import Sender
 
 #: Ports that a parent opened. Kept, because letting go of them closes what the parent still uses.
 _inherited: list[Opened] = []

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Protocol, Unpack, cast
 
 from kernel import envelope as wire
-from kernel.batcher import open_batch
 from kernel.call import CallSheet
 from kernel.canvas.effects import Send
 from kernel.canvas.flow import Flow, Signature, leaves
@@ -16,17 +15,18 @@ from kernel.canvas.lower import Handle, lower, replacement
 from kernel.canvas.messages import envelope_of
 from kernel.canvas.names import COLLECT, DEADLINE, MAP, STARMAP
 from kernel.clock import Clock
+from kernel.configuration.settings import Tasks
 from kernel.current import note_child, running
-from kernel.driver import Driver
 from kernel.envelope import encode
 from kernel.errors import ConfigError
-from kernel.groups import GroupResult
 from kernel.ids import new_id
 from kernel.options import CallOptions
 from kernel.ports import Coordination, Outgoing, ResultStore
-from kernel.result import AsyncResult, Results
-from kernel.settings import Tasks
+from kernel.results.groups import GroupResult
+from kernel.results.result import AsyncResult, Results
+from kernel.sending.batcher import open_batch
 from kernel.steady import persist
+from kernel.workflows.driver import Driver
 
 
 class Ports(Protocol):

@@ -10,13 +10,13 @@ from random import Random
 from types import TracebackType
 from typing import Final
 
-from kernel.batcher import Batch
 from kernel.clock import SYSTEM, Clock
-from kernel.errand import Errands, Overdue
 from kernel.errors import PartialSend, PortError, Rejected, Unavailable
 from kernel.native import monotonic
 from kernel.ports import Outbox, Outgoing, Row, Transaction, Transport
-from kernel.relay import Relay
+from kernel.sending.batcher import Batch
+from kernel.sending.errand import Errands, Overdue
+from kernel.sending.relay import Relay
 from kernel.steady import Outage
 
 log = logging.getLogger("kernel.outbox")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from kernel.errand import Errands, Overdue
 from kernel.errors import PortError, Unavailable, Unsupported
 from kernel.limits.terms import Unique
 from kernel.native import monotonic
 from kernel.ports import Claim, Coordination
+from kernel.sending.errand import Errands, Overdue
 from kernel.steady import persist
 
 T = TypeVar("T")

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from kernel.batcher import open_batch
 from kernel.call import CallSheet
 from kernel.errors import ConfigError, PartialSend, PortError
 from kernel.options import Call, CallOptions
 from kernel.ports import Outgoing
-from kernel.result import IGNORED, AsyncResult, Results
-from kernel.sender import MOST, Sender
-from kernel.unite import send_united
+from kernel.results.result import IGNORED, AsyncResult, Results
+from kernel.sending.batcher import open_batch
+from kernel.sending.sender import MOST, Sender
+from kernel.sending.unite import send_united
 
 R = TypeVar("R")
 

@@ -8,16 +8,16 @@ from typing import Any
 
 from kernel import discovery
 from kernel.clock import SYSTEM, Clock
-from kernel.desk import FIRST_LOOK, LAST_LOOK, Desk, Entries, any_final
+from kernel.configuration.settings import Tasks
 from kernel.errors import DecodeError
 from kernel.ids import made_at
-from kernel.joining import check_join
 from kernel.native import sleep
 from kernel.outcome import Entry, decode_entry
 from kernel.parts import parts
 from kernel.ports import Record, ResultStore, Serializer, Waits
-from kernel.revocations import records_of
-from kernel.settings import Tasks
+from kernel.results.desk import FIRST_LOOK, LAST_LOOK, Desk, Entries, any_final
+from kernel.results.joining import check_join
+from kernel.results.revocations import records_of
 from kernel.steady import persist
 
 
