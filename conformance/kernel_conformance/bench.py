@@ -100,9 +100,10 @@ class Call(Generic[T]):
 
 
 def facts_of(adapter: object, features: Any) -> dict[str, Any]:
-    """The class of an adapter and its claims, as plain data."""
+    """The class of an adapter and its claims, as plain data. What only emulations set is none of them."""
     kind = type(adapter)
     claims = {field: getattr(features, field) for field in getattr(features, "__dataclass_fields__", ())}
+    claims.pop("borrowed", None)
     return {"adapter": f"{kind.__module__}.{kind.__qualname__}", "features": claims}
 
 

@@ -63,9 +63,8 @@ class Parking(Passthrough):
         own, store = inner.features, schedule.features
         most = min(own.max_batch, store.max_batch)
         survives = min(own.survives, store.survives, key=_STRENGTH.index)
-        super().__init__(
-            inner, replace(own, delay=inf, commit=False, max_batch=most, survives=survives, answers_within=inf)
-        )
+        lent = own.borrowed | {"delay"}
+        super().__init__(inner, replace(own, delay=inf, commit=False, max_batch=most, survives=survives, borrowed=lent))
         self._schedule = schedule
         self._now = clock.now
         #: Sends what is due; started and stopped by whoever completed the transport.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Final, Protocol
 
 from kernel.emulate.passthrough import Passthrough
@@ -45,7 +44,8 @@ class Unique(Passthrough):
     """
 
     def __init__(self, inner: Transport, coordination: Claims) -> None:
-        super().__init__(inner, replace(inner.features, dedup=WINDOW, answers_within=inf))
+        own = inner.features
+        super().__init__(inner, replace(own, dedup=WINDOW, borrowed=own.borrowed | {"dedup"}))
         self._coordination = coordination
 
     def send(self, batch: Sequence[Outgoing]) -> None:

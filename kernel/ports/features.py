@@ -59,6 +59,9 @@ class Features:
     #: network do (a look-up of names aside); inf: not known. Where a sender has less time than that, or nothing is
     #: known, the kernel makes the call on a thread of its own, which on a fast service costs more than the call.
     answers_within: float = inf
+    #: Of "delay" and "dedup", what the kernel emulates with the help of another service: nobody knows how long that
+    #: takes to answer, so `answers_within` is not of sends that use it. No adapter sets this.
+    borrowed: frozenset[str] = frozenset()
     #: `sizes` and `purge` exist.
     inspect: bool = False
     #: `peek` exists: a message can be seen without being taken.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from math import inf
 from typing import Protocol
 
@@ -126,7 +126,8 @@ class Sender:
         return self._transport
 
     def _send(self, transport: Transport, messages: Sequence[Outgoing], deadline: float) -> None:
-        lasts = transport.features.answers_within
+        features = transport.features
+        lasts = inf if features.borrowed and _borrows(features.borrowed, messages) else features.answers_within
         if self._exchanges.doubtful:
             self._exchanges.check(transport, messages)
 
@@ -149,6 +150,14 @@ class Sender:
     def _told(self, reason: str, sent: Sent) -> Unavailable:
         what = "nothing was sent" if sent == "no" else "it is unknown whether it was sent"
         return Unavailable(f"{what}; given up after {self.timeout:g} s: {reason}", sent=sent)
+
+
+def _borrows(abilities: Set[str], messages: Sequence[Outgoing]) -> bool:
+    """Whether a message uses one of these abilities."""
+    for message in messages:
+        if (message.dedup_key and "dedup" in abilities) or (message.not_before and "delay" in abilities):
+            return True
+    return False
 
 
 def _key(payload: bytes) -> str:
