@@ -66,14 +66,14 @@ def _messages(
     usual = kept if sheet.keeps_result(None) else IGNORED
     messages: list[Outgoing] = []
     for call in calls:
-        if isinstance(call, Call):
+        if type(call) is tuple or type(call) is list:
+            task_id, message = sheet.message(call, {}, None)
+            results = usual
+        elif isinstance(call, Call):
             if sheet.unites(call.options):
                 raise ConfigError(f"{sheet.name}: a unique call among others: send it alone")
             task_id, message = sheet.message(call.args, call.kwargs or {}, call.options)
             results = kept if sheet.keeps_result(call.options) else IGNORED
-        elif type(call) is tuple or type(call) is list:
-            task_id, message = sheet.message(call, {}, None)
-            results = usual
         else:
             raise TypeError(f"send_many takes argument tuples, as in [(1, 2), (3, 4)], or Calls, not {call!r:.60}")
         handles.append(AsyncResult(task_id, results))
