@@ -13,6 +13,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from marks import LENGTHS, ORDER
 
+#: One in so many messages is sent before the clock runs.
+LEAD_IN = 20
+
 
 class Variant(NamedTuple):
     """One configuration of a system, as data that goes into the report."""
@@ -108,9 +111,16 @@ def main(side: Side, variants: dict[str, Variant], packages: Sequence[str]) -> N
 
 def _measured(side: Side, command: str) -> dict[str, Any]:
     side.open()
+    run = getattr(side, command)
+    numbers = range(ORDER.tasks)
+    if command in ("send", "send_many"):
+        # Most of them connect with the first message, and none is to be faster for having done so before.
+        first = len(numbers) // LEAD_IN
+        run(numbers[:first])
+        numbers = numbers[first:]
     cpu, began = time.process_time(), time.perf_counter()
-    took = getattr(side, command)(range(ORDER.tasks))
+    took = run(numbers)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     side.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "cpu": cpu, "took": took, "peak": peak}
+    return {"seconds": seconds, "cpu": cpu, "took": took, "peak": peak, "tasks": len(numbers)}

@@ -22,4 +22,5 @@ def _sent(trial: Trial, command: str, number: int) -> dict[str, float]:
     tasks = max(100, min(MOST, number))
     with trial.run(tasks, False) as run:
         answer = run.client(command)
-    return {"rate": tasks / answer["seconds"], "client_us": answer["cpu"] / tasks * 1e6, "of": tasks}
+        sent = answer["tasks"]
+    return {"rate": sent / answer["seconds"], "client_us": answer["cpu"] / sent * 1e6, "of": sent}
