@@ -11,13 +11,14 @@ import pytest
 from kernel_memory import MemoryResults
 from kernel_memory.options import Limits
 
-from kernel import desk, inquiry, steady
+from kernel import steady
 from kernel.clock import FakeClock
 from kernel.discovery import serializer
 from kernel.errors import DecodeError, Rejected, Unavailable
 from kernel.native import Signal
 from kernel.outcome import Entry, State, encode_entry
 from kernel.ports import Record
+from kernel.results import desk, inquiry
 from kernel.results.inquiry import StoredResults
 from kernel.results.result import AsyncResult
 

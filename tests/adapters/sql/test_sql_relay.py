@@ -49,7 +49,8 @@ os.kill(os.getpid(), 9)
 #: A relay that dies in its second batch, at the point that is named.
 RELAYS = """
 import os, sys
-from kernel import Kernel, relay
+from kernel import Kernel
+from kernel.sending import relay
 from kernel_sql import SqlOutbox
 
 url, transport, point = sys.argv[1:]

@@ -34,7 +34,7 @@ from faults.crashes.points import (
     journal,
     name_of,
 )
-from kernel import Kernel, discovery, flows
+from kernel import Kernel, discovery
 from kernel.dead import DeadLetters
 from kernel.emulate import pump
 from kernel.emulate.passthrough import Passthrough
@@ -46,6 +46,7 @@ from kernel.ports import Outgoing
 from kernel.results.groups import GroupResult
 from kernel.steady import persist
 from kernel.worker.worker import Worker
+from kernel.workflows import flows
 
 QUEUE = "default"
 #: Seconds after which an opaque transport that brings nothing, and owes nothing (it may owe something), is at rest.
