@@ -42,7 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Collect outcomes only where a report is asked for."""
     directory = config.getoption("--kernel-conformance-report")
     if directory is not None and not hasattr(config, "workerinput"):
-        recorder = import_module("kernel_conformance.recorder").Recorder(directory)
+        from kernel_conformance.recorder import Recorder  # only here: every pytest run loads this module
+
+        recorder = Recorder(directory, PROPERTY)
         config.pluginmanager.register(recorder, "kernel-conformance-recorder")
 
 

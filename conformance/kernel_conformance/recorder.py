@@ -8,22 +8,23 @@ from typing import Any
 
 import pytest
 
-from kernel_conformance.plugin import PROPERTY
 from kernel_conformance.report import Finding, Outcome, Report
 
 
 class Recorder:
     """A pytest plugin object; it reads what the tests attached to their reports, so it works under xdist too."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, key: str) -> None:
+        """`key` is that of the data that tests attach to their reports; what belongs to it begins so."""
         self._directory = directory
+        self._key = key
         self._facts: dict[str, dict[str, Any]] = defaultdict(dict)
         self._phases: dict[str, list[pytest.TestReport]] = defaultdict(list)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember one phase of one standard test."""
-        facts = {key: value for key, value in report.user_properties if key.startswith(PROPERTY)}
-        if PROPERTY in facts:
+        facts = {key: value for key, value in report.user_properties if key.startswith(self._key)}
+        if self._key in facts:
             self._facts[report.nodeid].update(facts)
             self._phases[report.nodeid].append(report)
 
@@ -31,12 +32,12 @@ class Recorder:
         """Write one report per suite."""
         reports: dict[str, Report] = {}
         for node, facts in self._facts.items():
-            clause = facts[PROPERTY]
+            clause = facts[self._key]
             report = reports.setdefault(clause["suite"], Report(clause["suite"], clause["port"], clause["label"]))
-            bench = facts.get(f"{PROPERTY}.bench", {})
+            bench = facts.get(f"{self._key}.bench", {})
             report.adapter = report.adapter or bench.get("adapter", "")
             report.features = report.features or bench.get("features", {})
-            declined = facts.get(f"{PROPERTY}.declined", "")
+            declined = facts.get(f"{self._key}.declined", "")
             outcome, reason = _outcome(self._phases[node], clause["deviation"], declined)
             report.findings[clause["id"]] = Finding(outcome, clause["text"], reason)
         for report in reports.values():
