@@ -42,16 +42,19 @@ class Held:
         """Batches of a queue until it is empty, held from the moment they come; leases are renewed in between.
 
         Where the queue can be counted and something is in it, an empty answer is not believed at once: a busy service
-        is late, and whoever looks for dead letters would be told that there are none.
+        is late, and whoever looks for dead letters would be told that there are none. It is counted first, because
+        what a broker has begun to deliver is not ready any more.
         """
         size = min(most, self._transport.features.max_batch)
-        empty = 0
+        empty, left = 0, ready(self._transport, queue)
         while empty < EMPTY_MOST:
             batch = self._transport.receive([queue], size, timeout)
             if not batch:
-                empty = empty + 1 if 0 < ready(self._transport, queue) < inf else EMPTY_MOST
+                if left <= 0:
+                    left = ready(self._transport, queue)
+                empty = empty + 1 if 0 < left < inf else EMPTY_MOST
                 continue
-            empty = 0
+            empty, left = 0, left - len(batch)
             self._deliveries.update((id(delivery), delivery) for delivery in batch)
             yield batch
             self.renew()

@@ -9,7 +9,7 @@ from kernel_memory import MemoryTransport
 from kernel_memory.space import Space
 
 from kernel.held import EMPTY_MOST, Held
-from kernel.ports import Delivery, Outgoing
+from kernel.ports import Delivery, Outgoing, QueueSize
 
 
 class Late(MemoryTransport):
@@ -45,3 +45,18 @@ def test_a_queue_that_is_empty_is_asked_once() -> None:
     transport.open()
     assert list(Held(transport).received("q")) == []
     assert transport.asked == 1
+
+
+class Pushing(Late):
+    """A broker that has begun to deliver what it has, once it was asked for it: to the client, on its way."""
+
+    def sizes(self, queues: Sequence[str]) -> list[QueueSize]:
+        return [QueueSize(queue, 0) for queue in queues] if self.asked else super().sizes(queues)
+
+
+def test_what_is_on_its_way_is_waited_for() -> None:
+    transport = Pushing(Space())
+    transport.open()
+    transport.send([Outgoing("q", b"x")] * 3)
+    transport.late = 2
+    assert sum(map(len, Held(transport).received("q"))) == 3
