@@ -5,7 +5,10 @@ original is acknowledged. The execution goes on. Its message is again where a cr
 die, the copy runs; should it live, whoever gets the copy finds that the task is claimed, and sends it on once more, or
 finds that it is settled, and acknowledges it unseen.
 
-The claim is what tells the two cases apart. Without a coordination service only this process knows what it runs, and
+The claim is what tells the two cases apart. That there is a copy is noted before it is sent, because the original may
+come back as well: its process may die between the two steps, or have been given up by the broker without hearing of it.
+Then the original is one more copy. Run as a redelivery like others, the two would outrank each other until both had
+started too often. Without a coordination service only this process knows what it runs, and
 any other one runs the copy when it comes: so it is delayed for as long as the transport could have held the message.
 """
 
@@ -22,11 +25,12 @@ from kernel.ids import new_id
 from kernel.native import allocate_lock
 from kernel.outcome import Again, Drop, GiveBack
 from kernel.parts import parts
-from kernel.ports import Claim, Commits, Coordination, Outgoing, Transport
+from kernel.ports import Claim, Commits, Coordination, Outgoing, Tally, Transport
 from kernel.worker.effects import handed_on
 from kernel.worker.hand import Hand
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
+from kernel.worker.starts import LOOK
 
 log = logging.getLogger("kernel.worker")
 
@@ -35,7 +39,7 @@ log = logging.getLogger("kernel.worker")
 PACE = 60.0
 #: Longest time before the end at which a job is handed on, in seconds, unless the lease is longer; at most a tenth.
 MARGIN = 60.0
-#: Seconds for which it is known that a task with a copy was settled: the copy may be late.
+#: Seconds for which it is known that a task has a copy, and that it was settled: either message may be late.
 KNOWN_FOR = 86400.0
 #: Seconds between two tries while a port is away.
 TRY_EVERY = 1.0
@@ -111,7 +115,10 @@ class Handover:
         self._outlet.flush()
         keys = {_key(job): job for job in jobs}
         self._claimed.update(keys)
-        self._claim(list(keys))  # before the copy is anywhere, so that nobody finds it without its claim
+        # Before the copy is anywhere, so that nobody finds it without its claim, nor the original without its note.
+        self._claim(list(keys))
+        if not self._noted(list(keys)):
+            return
         at = self._clock.now() + self._delay
         for job in keys.values():
             with self._outlet.lock:
@@ -139,6 +146,17 @@ class Handover:
             return
         job.acked = job.handed = True
         log.info("task %s[%s] outlasts the transport's hold; its message is sent anew", envelope.task, envelope.id)
+
+    def _noted(self, keys: list[str]) -> bool:
+        """Note that these have copies; False where that failed, which is left to the next look."""
+        if self._coordination is None:
+            return True
+        try:
+            self._tallied(keys, self._owner)
+        except PortError as error:
+            log.warning("%d tasks could not be handed on: %s", len(keys), error)
+            return False
+        return True
 
     # -- claims --------------------------------------------------------------------------------------------
 
@@ -185,21 +203,31 @@ class Handover:
             owners += self._coordination.claim(part)
         return owners
 
+    def _tallied(self, keys: list[str], member: str) -> list[int]:
+        assert self._coordination is not None
+        items = [Tally(f"handed:{key}", member, KNOWN_FOR) for key in keys]
+        return [
+            size
+            for part in parts(items, self._coordination.features.max_batch)
+            for size in self._coordination.tally(part)
+        ]
+
     # -- what comes back -----------------------------------------------------------------------------------
 
     def sift(self, suspects: Sequence[Job]) -> list[Job]:
         """Those of `suspects` that may run; the others get an outcome: settled already, or at work elsewhere.
 
-        Only copies are asked about, and claimed when they may run. A claim for each redelivery was rejected: the
-        next one would have to wait until the claim of a dead process has expired.
+        Only copies, and originals that have one, are asked about, and claimed when they may run. A claim for each
+        redelivery was rejected: the next one would have to wait until the claim of a dead process has expired.
         """
         if self.idle:
             return list(suspects)
         with self._lock:
             self._end_claims(self._ours())
             free: list[Job] = []
+            copied = self._copied(suspects)
             for job in suspects:
-                if FENCE not in job.envelope.extra:
+                if job not in copied:
                     free.append(job)
                     continue
                 key = _key(job)
@@ -210,6 +238,19 @@ class Handover:
                 else:
                     job.outcome = outcome
             return free
+
+    def _copied(self, suspects: Sequence[Job]) -> set[Job]:
+        """Those that are copies, or have one."""
+        copied = {job for job in suspects if FENCE in job.envelope.extra}
+        others = [job for job in suspects if job not in copied and _key(job)]
+        if self._coordination is None or not others:
+            return copied
+        try:
+            sizes = self._tallied([_key(job) for job in others], LOOK)
+        except PortError as error:
+            log.warning("whether %d redelivered tasks were handed on is not known: %s", len(others), error)
+            return copied
+        return copied.union(job for job, size in zip(others, sizes, strict=True) if size > 1)
 
     def _foreign(self, key: str) -> Again | Drop | None:
         """What a job comes to because of others; None when it may run, and is claimed."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pytest
 from kernel_memory import Limits, MemoryCoordination, MemoryTransport
 from kernel_memory.space import Space
 
 from kernel.clock import FakeClock
 from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope, decode, encode
-from kernel.ports import Claim, Delivery, Outgoing
+from kernel.errors import Unavailable
+from kernel.outcome import Again
+from kernel.ports import Claim, Delivery, Outgoing, Tally
 from kernel.serializers.json_ import JsonSerializer
 from kernel.worker.admit import BLANK
 from kernel.worker.hand import Hand
-from kernel.worker.handing import Handover
+from kernel.worker.handing import PACE, TRY_EVERY, Handover
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
 from kernel.worker.plan import Plan
@@ -73,6 +76,16 @@ class Bench:
         self.clock.advance(self.lease + 1)
         return self.other.receive(["q"], 1, 0.0)
 
+    def received(self, delivery: Delivery) -> Job:
+        """The job of a delivery."""
+        return Job(delivery, self.job.envelope, PLAN, self.clock.monotonic() + self.lease, "n", bytes)
+
+    def another(self) -> Handover:
+        """The same of another worker."""
+        hand = Hand(self.other, self.clock, self.lease, self.clock.advance)
+        outlet = Outlet(self.other, None, hand, self.clock, lambda done: None, True)
+        return Handover(self.other, self.coordination, hand, outlet, self.clock)
+
     def claimed(self) -> bool:
         claim = Claim("running:a:0:0", "somebody else", 1.0)
         mine = MemoryCoordination.claim(self.coordination, [claim]) == ["somebody else"]
@@ -126,3 +139,47 @@ def test_the_copy_is_the_same_call() -> None:
     [delivery] = bench.other.receive(["q"], 1, 0.0)
     copy = decode(delivery.payload)
     assert (copy.id, copy.task, copy.body, copy.attempt) == ("a", "t", b"[[],{}]", 0)
+
+
+def test_an_original_that_comes_back_beside_its_copy_is_one_more_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+
+    def died(batch: Sequence[Delivery]) -> list[Delivery]:
+        raise Unavailable("its process ended between the two steps")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.transport, "ack", died)
+        bench.look()
+    [original] = bench.steal()
+    job = bench.received(original)
+    other = bench.another()
+    bench.coordination.claim([Claim("running:a:0:0", "who runs the copy", PACE)])
+    assert other.sift([job]) == []
+    assert job.outcome == Again(bench.clock.now() + PACE, hop=True)
+    bench.clock.advance(PACE + 1)  # he has died too
+    assert other.sift([job]) == [job]
+    assert bench.claimed()
+
+
+def test_a_redelivery_that_nobody_has_handed_on_waits_for_no_claim() -> None:
+    bench = Bench()
+    [original] = bench.steal()
+    job = bench.received(original)
+    assert bench.another().sift([job]) == [job]
+    assert not bench.claimed()
+
+
+def test_nothing_is_handed_on_that_could_not_be_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+
+    def away(items: Sequence[Tally]) -> list[int]:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.coordination, "tally", away)
+        bench.look()
+    assert bench.sizes() == (0, 0, 1)
+    bench.hand.extend([bench.job])
+    bench.clock.advance(TRY_EVERY)
+    bench.look()
+    assert bench.sizes() == (0, 1, 0)

@@ -168,10 +168,10 @@ def work(place: Place, urls: Urls, scenario: scenarios.Scenario, process: Proces
     since, rested = [time.monotonic()], []
 
     def idle() -> None:
-        wait = (0.0 if _is_empty(ports) else inf) if place.sized else _quiet_for(process.folder)
+        wait, moved = (0.0 if _is_empty(ports) else inf, 0.0) if place.sized else _quiet_for(process.folder)
         if process.busy or wait == inf:
             since[0] = time.monotonic()
-        elif time.monotonic() - since[0] >= wait:
+        elif time.monotonic() - since[0] >= wait and time.time() - moved >= wait:
             rested.append(True)
             worker.stop()
 
@@ -228,16 +228,18 @@ def _is_empty(ports: Ports) -> bool:
     return not (size.ready or size.delayed or size.in_flight or waits)
 
 
-def _quiet_for(folder: Path) -> float:
-    """Of one that cannot: for how long nothing must have come, if all is to be at rest.
+def _quiet_for(folder: Path) -> tuple[float, float]:
+    """Of one that cannot: for how long nothing must have come, if all is to be at rest, and when something came last.
 
     The journals know what was stored and what was settled. Whether an acknowledgement arrived that another thread was
     making when its process was killed, only the transport knows: if not, the message comes soon.
     """
     owed: Counter[Any] = Counter()
     unclear: set[Any] = set()
+    moved = 0.0
     for event in journal(folder):
         if event.words and event.words[0] == QUEUE:
+            moved = event.at
             if event.what in ("sent", "settled"):
                 owed[event.words[:4]] += 1 if event.what == "sent" else -1
             if event.what == "settling":
@@ -247,8 +249,8 @@ def _quiet_for(folder: Path) -> float:
     names = {each[1:5] for each in unclear}
     left = [name for name, count in owed.items() if count > 0]
     if not left:
-        return QUIET
-    return LONG_QUIET if names.issuperset(left) else inf
+        return QUIET, moved
+    return LONG_QUIET if names.issuperset(left) else inf, moved
 
 
 # -- what is left --------------------------------------------------------------------------------------------------
