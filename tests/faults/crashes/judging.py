@@ -85,10 +85,10 @@ class Books:
                 self.touched.update(_held(others))
         before = [event for event in self.events if event.life == fault.life and event.at <= fault.at]
         if mode in ("kill", "freeze", "quit", "poison"):
-            hand = _held(before)
+            hand = _held(before) | _left(before, _name_of_body, ("begun",), ("ended", "failed"))
             # A task whose message was handed on runs without one of its own, until it is known that it was settled.
-            ends = ("known",) if "handed" in self.scenario.needs else ("ended", "failed")
-            hand |= _left(before, _name_of_body, ("begun",), ends)
+            handed = {_name(event) for event in before if event.what in ("sent", "parked")}
+            hand |= handed & _left(before, _name_of_body, ("begun",), ("known",))
             self.touched.update(hand)
             self.touched.update(_left(before, _name, ("taken",), ("unparked",)))
             if mode == "freeze":
