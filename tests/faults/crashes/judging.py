@@ -266,7 +266,8 @@ def _overlaps(books: Books) -> Iterator[Finding]:
     for key, found in spans.items():
         if books.copies[key] or (books.scenario.flow and books._of("fault")):
             continue  # two messages, for the system: who sees a join full sends its body, also for the second time
-        live = sorted(span for span in found if not span[0] <= frozen.get(span[2], 0.0) <= span[1])
+        # What another thread began in the very moment is frozen too.
+        live = sorted(span for span in found if not span[0] - SLACK <= frozen.get(span[2], 0.0) <= span[1])
         for (_, end, life), (begin, _, other) in pairwise(live):
             if begin < end - SLACK:
                 yield Finding("overlap", f"{key} ran in processes {life} and {other} at the same time")
