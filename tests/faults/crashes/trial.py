@@ -23,7 +23,7 @@ from faults.crashes.scenarios import SCENARIOS, Scenario
 
 #: Processes of one case after which it is stuck, and seconds after which it is: a busy machine must not be taken for a
 #: stuck one. A mutant that is expected to be stuck has less patience.
-MOST_LIVES: Final = 14
+MOST_LIVES: Final = 24
 PATIENCE: Final = 120.0
 #: Seconds for which the successor of a frozen process has run when that goes on.
 WATCHED: Final = 0.1
