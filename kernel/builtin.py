@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kernel.arity import is_coroutine
-from kernel.canvas.names import COLLECT, DEADLINE, MAP, STARMAP
+from kernel.canvas.names import COLLECT, DEADLINE, MAP, SPREAD, STARMAP
 from kernel.current import application
 from kernel.errors import UnknownTask
 from kernel.task import Task
@@ -48,5 +48,11 @@ def deadline() -> None:
 #: By name.
 builtin: dict[str, Task[..., Any, Any]] = {
     name: Task(function, name, {}, False, None)
-    for name, function in ((COLLECT, collect), (MAP, xmap), (STARMAP, xstarmap), (DEADLINE, deadline))
+    for name, function in (
+        (COLLECT, collect),
+        (SPREAD, collect),
+        (MAP, xmap),
+        (STARMAP, xstarmap),
+        (DEADLINE, deadline),
+    )
 }

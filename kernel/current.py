@@ -24,6 +24,8 @@ class Running(Protocol):
     node: str
     #: Ids of what it has sent.
     children: list[str] | None
+    #: Workflows that it has added to the group it is a member of.
+    added: list[Any] | None
     #: Keep the result, for so many seconds.
     store: bool
     ttl: float
@@ -65,6 +67,7 @@ class Direct:
     node = queue = ""
     soft_limit = hard_limit = 0.0
     children: list[str] | None = None
+    added: list[Any] | None = None
     redelivered = 0
     rank: Rank = (0, 0, 0)
     place: Place = "direct"

@@ -178,6 +178,7 @@ class EagerRun:
         self.ttl = 0.0
         self.live: Live | None = None
         self.children: list[str] | None = None
+        self.added: list[Any] | None = None
         self._loads = loads
 
     @property

@@ -126,6 +126,8 @@ class Entry(msgspec.Struct, array_like=True):
     cause: str = ""
     #: Ids of what it sent while it ran.
     children: list[str] = []
+    #: The value is a list of results, its own first: who collects the results of its group is given them one by one.
+    spread: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, Unpack, 
 from kernel.arity import is_coroutine
 from kernel.canvas import Flow, Group, Signature, chunks, starmap, xmap
 from kernel.canvas.flow import checked
+from kernel.canvas.messages import extensible
 from kernel.current import Direct, Running, application, running
 from kernel.envelope import Envelope
 from kernel.errors import ConfigError, Replace, Retry
@@ -211,6 +212,17 @@ class Task(Generic[P, R, C]):
         """End this run and let a workflow run in place of it: its value becomes this task's, and what comes after this
         task comes after it. Raises `Replace`, which must not be caught."""
         raise Replace(checked(flow))
+
+    def add_to_chord(self, flow: Flow) -> None:
+        """Let a workflow run as one more member of the group that this task is a member of: once it has succeeded, what
+        comes after the group waits for that too, and is given its result behind this task's own.
+
+        The task must be the last one of its member, of a group that something waits for; else ValueError.
+        """
+        job = running.get()
+        if job is None or not extensible(job.envelope.extra):
+            raise ValueError(f"{self.name} is not the end of a member of a chord: there is nothing to add to")
+        job.added = [*(job.added or ()), checked(flow)]
 
     @property
     def request(self) -> Request:

@@ -21,6 +21,8 @@ class Value(msgspec.Struct, frozen=True):
 
     body: bytes
     codec: str
+    #: A list, whose items are results of as many members.
+    spread: bool = False
 
 
 class Inputs(msgspec.Struct, array_like=True, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kernel.canvas.flow import Flow, Group, Signature
-from kernel.canvas.names import COLLECT, MAP, STARMAP
+from kernel.canvas.names import COLLECT, MAP, SPREAD, STARMAP
 
 #: Runs one call: returns its value, raises what it raises, or raises `Replaced`.
 Run = Callable[[str, tuple[Any, ...], Mapping[str, Any]], Any]
@@ -18,6 +18,10 @@ class Replaced(Exception):
     def __init__(self, flow: Flow) -> None:
         super().__init__(repr(flow))
         self.flow = flow
+
+
+class Spread(list[Any]):
+    """The results of a member of a group and of what it has added to it: not one item of the group's, but several."""
 
 
 class Fault(Exception):
@@ -78,7 +82,8 @@ def _group(group: Group, given: tuple[Any, ...], run: Run) -> list[Any]:
     first: Fault | None = None
     for member in group.members:
         try:
-            values.append(_flow(member, given, run))
+            value = _flow(member, given, run)
+            values += value if isinstance(value, Spread) else [value]
         except Fault as fault:
             first = first or fault
     if first is not None:
@@ -92,7 +97,9 @@ def _call(signature: Signature, given: tuple[Any, ...], run: Run) -> Any:
         args = (*given, *args)
     try:
         if task == COLLECT:
-            return args[0] if args else None
+            return list(args[0]) if args and isinstance(args[0], Spread) else args[0] if args else None
+        if task == SPREAD:
+            return Spread(args[0])
         if task == MAP:
             return [run(args[0], (item,), {}) for item in args[1]]
         if task == STARMAP:

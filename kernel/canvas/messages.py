@@ -7,7 +7,7 @@ from typing import Any
 
 from kernel import envelope as wire
 from kernel.canvas.effects import Failure, Given, Inputs, Send, Value
-from kernel.canvas.frames import Parcel, Place
+from kernel.canvas.frames import Deliver, Parcel, Place, Scope, decode_frame, decode_rest
 from kernel.envelope import Envelope
 
 #: A value of more bytes is not copied into the message that takes it, which then says whose result it is: no message
@@ -81,3 +81,11 @@ def place_of(extra: Mapping[int, Any]) -> Place:
     if not group:
         return Place()
     return Place(group, extra.get(wire.JOIN, ""), extra.get(wire.JOIN_INDEX, -1), extra.get(wire.JOIN_SIZE, -1))
+
+
+def extensible(extra: Mapping[int, Any]) -> bool:
+    """Whether a message is the end of a member of a group that something waits for: its value goes to no other task."""
+    if not extra.get(wire.JOIN):
+        return False
+    rest = extra.get(wire.FLOW)
+    return not rest or all(isinstance(decode_frame(frame), Deliver | Scope) for frame in decode_rest(rest).frames)

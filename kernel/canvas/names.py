@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: returns its argument
 COLLECT = "kernel.collect"
+#: returns its argument, the results of a member of a group and of what it has added to that group
+SPREAD = "kernel.spread"
 #: `[task(item) for item in items]`
 MAP = "kernel.map"
 #: `[task(*item) for item in items]`

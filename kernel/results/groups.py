@@ -101,7 +101,7 @@ class ResultSet(Generic[T]):
             while (late := self._settled(part, propagate)) is not None:
                 left = self._left(deadline, timeout)
                 self.source.await_any([late.id], left)
-        return [result.get(0.0, propagate) for result in self.results]
+        return self._values(propagate)
 
     join = get
 
@@ -112,6 +112,9 @@ class ResultSet(Generic[T]):
             ids = [result.id for result in part]
             while (late := self._taken(part, await self.source.aawait_any(ids, 0.0), propagate)) is not None:
                 await self.source.aawait_any([late.id], self._left(deadline, timeout))
+        return self._values(propagate)
+
+    def _values(self, propagate: bool) -> list[T]:
         return [result.get(0.0, propagate) for result in self.results]
 
     def _parts(self) -> Iterator[Sequence[AsyncResult[T]]]:
@@ -206,6 +209,15 @@ class GroupResult(ResultSet[T]):
 
     def __repr__(self) -> str:
         return f"<GroupResult {self.id} of {len(self.results)}>"
+
+    def _values(self, propagate: bool) -> list[T]:
+        """With what members have added to the group, as what comes after it is given them."""
+        values: list[Any] = []
+        for result in self.results:
+            value, entry = result.get(0.0, propagate), result.entry()
+            several: Any = value
+            values += several if entry is not None and entry.spread else [value]
+        return values
 
     def save(self) -> None:
         """Keep which results belong to the group, for `restore`, for as long as results are kept."""

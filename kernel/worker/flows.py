@@ -12,13 +12,15 @@ from typing import Any
 
 from kernel import envelope as wire
 from kernel.canvas.advance import advance
+from kernel.canvas.build import chain, group
 from kernel.canvas.effects import Send, Settled, Value
-from kernel.canvas.flow import Flow
+from kernel.canvas.flow import Flow, Signature
 from kernel.canvas.frames import member_ids
 from kernel.canvas.messages import ONE, counted, place_of
+from kernel.canvas.names import COLLECT, SPREAD
 from kernel.clock import Clock
 from kernel.errors import ConfigError, DecodeError, FlowLost, PartialPut, PortError, Unavailable
-from kernel.outcome import DECIDED, Drop, Entry, Failed, Replaced, decode_entry, describe, encode_entry
+from kernel.outcome import DECIDED, Drop, Entry, Failed, Ok, Replaced, decode_entry, describe, encode_entry
 from kernel.parts import parts
 from kernel.ports import Outgoing, Record, ResultStore
 from kernel.worker.job import Job
@@ -100,29 +102,37 @@ class Flows:
         """Put the values that it takes before its arguments."""
         told = job.envelope.extra[wire.INPUTS]
         try:
-            value: Any = told if type(told) is dict else self._loaded(values)
+            value: Any = told if type(told) is dict else self._loaded(values, told[1] != ONE)
         except Exception as error:  # of a codec
             job.outcome = Failed(describe(error), None, "what it is to be given cannot be read")
             return
         self.give(job, value[0] if type(told) is list and told[1] == ONE else value)
 
-    def _loaded(self, values: list[bytes | None]) -> list[Any]:
+    def _loaded(self, values: list[bytes | None], members: bool) -> list[Any]:
+        """The values, of `members` of a group each with those that it has added."""
         entries = [None if value is None else decode_entry(value) for value in values]
         there = [entry for entry in entries if entry is not None and entry.state == "SUCCESS"]
         if len(there) < len(values):
             raise FlowLost("a result that this task was to be given has expired, or was forgotten")
-        if {entry.codec for entry in there} == {"json"}:
+        spread = members and any(entry.spread for entry in there)
+        if not spread and {entry.codec for entry in there} == {"json"}:
             # JSON between commas is JSON: one reading for the ten thousand results of a group.
             joined = b"[%b]" % b",".join([entry.body for entry in there])
             loaded: list[Any] = self._load(Entry("SUCCESS", "json", joined))
             if len(loaded) == len(there):  # else one of them is damaged, which its own reading will say
                 return loaded
-        return [self._load(entry) for entry in there]
+        loaded = [self._load(entry) for entry in there]
+        if not spread:
+            return loaded
+        return [one for entry, value in zip(there, loaded, strict=True) for one in (value if entry.spread else [value])]
 
     # -- after it ------------------------------------------------------------------------------------------
 
     def replace(self, jobs: Sequence[Job]) -> set[Job]:
         """Record by what tasks are replaced; those that wait for the store. One that cannot be replaced has failed."""
+        for job in jobs:
+            if job.added and type(job.outcome) is Ok and job.standing is None:
+                job.outcome = self._joined_by(job, job.outcome)
         asking = [job for job in jobs if type(job.outcome) is Replaced and job.standing is None]
         works = []
         for job in asking:
@@ -137,6 +147,15 @@ class Flows:
             else:
                 asking[index].outcome = Failed(describe(error), None, "it cannot be replaced by what it asked for")
         return held
+
+    def _joined_by(self, job: Job, ok: Ok) -> Replaced | Failed:
+        """A member of a group, and what it has added to that: in its place, one member that is all of them."""
+        try:
+            value = self._load(Entry("SUCCESS", job.plan.codec, ok.value))
+        except Exception as error:  # of a codec
+            return Failed(describe(error), None, "its result cannot be read")
+        own = Signature(COLLECT, (value,), immutable=True)
+        return Replaced(chain(group([own, *(job.added or ())]), Signature(SPREAD)))
 
     def caused(self, entries: Sequence[tuple[Job, Entry | None]]) -> tuple[dict[Job, list[Outgoing]], set[Job]]:
         """What the records that stand bring about: messages to be sent, and the jobs that wait for a port."""
@@ -205,7 +224,7 @@ def _settled(job: Job, entry: Entry) -> Settled:
         place_of(extra),
         extra.get(wire.FLOW, b""),
         entry.state,
-        Value(entry.body, entry.codec) if entry.state == "SUCCESS" else None,
+        Value(entry.body, entry.codec, entry.spread or envelope.task == SPREAD) if entry.state == "SUCCESS" else None,
         entry.error,
         entry.cause,
     )

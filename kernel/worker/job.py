@@ -42,6 +42,8 @@ class Job(msgspec.Struct, eq=False):
     flow: bool = False
     #: Ids of what it has sent while it runs.
     children: list[str] | None = None
+    #: Workflows that it has added to the group it is a member of.
+    added: list[Any] | None = None
     #: Acknowledge just before the start.
     early: bool = False
     #: Seconds; 0.0 none.

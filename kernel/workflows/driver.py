@@ -181,7 +181,7 @@ def _entry(verdict: Verdict, now: float) -> Entry:
     if verdict.error is not None:
         return Entry("FAILURE", error=verdict.error, at=now, cause=verdict.cause)
     value = verdict.value or NOTHING
-    return Entry("SUCCESS", value.codec, value.body, at=now, cause=verdict.cause)
+    return Entry("SUCCESS", value.codec, value.body, at=now, cause=verdict.cause, spread=value.spread)
 
 
 def _is_of(verdict: Verdict, standing: bytes | PortError) -> bool:

@@ -63,6 +63,26 @@ def test_a_failure_ends_the_workflow_with_its_cause(engine: Engine) -> None:
                 flow.delay().get(PATIENCE)
 
 
+def grow(self: Any, more: int) -> int:
+    """A member that adds one that adds one."""
+    if more:
+        self.add_to_chord(signature("grow", (more - 1,)))
+    return more
+
+
+def listed(values: list[int]) -> list[int]:
+    return values
+
+
+def test_members_add_to_their_chord(engine: Engine) -> None:
+    task, grows, body = engine.task(add), engine.task(grow, bind=True), engine.task(listed)
+    with engine.run():
+        one = chord([grows.s(3), task.s(5, 5), grows.s(0), grows.s(1)])(body.s())
+        nested = (group(task.s(1, 1), chain(task.s(1, 0), grows.s())) | body.s() | body.s()).delay()
+        assert one.get(PATIENCE) == [3, 2, 1, 0, 10, 0, 1, 0]
+        assert nested.get(PATIENCE) == [2, 1, 0]
+
+
 # -- on one pool ---------------------------------------------------------------------------------------------
 
 
@@ -131,6 +151,45 @@ def test_a_task_that_cannot_be_replaced_fails(lone: Engine) -> None:
     swapped = lone.task(swap)
     with lone.run(), pytest.raises(TaskFailed, match="JSON"):
         swapped.delay().get(PATIENCE)
+
+
+def test_what_is_added_to_a_chord_and_fails_ends_it(lone: Engine) -> None:
+    def extend(self: Any) -> None:
+        self.add_to_chord(signature("bad"))
+
+    lone.task(bad)
+    task, body = lone.task(extend, bind=True), lone.task(listed)
+    with lone.run(), pytest.raises(TaskFailed, match="bad"):
+        chord([task.s(), task.s()])(body.s()).get(PATIENCE)
+
+
+def test_only_the_end_of_a_member_adds_to_a_chord(lone: Engine) -> None:
+    task, grows = lone.task(listed), lone.task(grow, bind=True)
+    first = lone.task(grow, name="first", bind=True)
+    with lone.run():
+        for flow in (grows.s(1), group(grows.s(1), grows.s(2)), group(first.s(1) | grows.s(), grows.s(0)) | task.s()):
+            with pytest.raises(TaskFailed, match="nothing to add to"):
+                flow.delay().get(PATIENCE)
+    with pytest.raises(ValueError, match="nothing to add to"):
+        grows(1)
+
+
+def test_a_member_that_ran_twice_has_added_once(lone: Engine) -> None:
+    """Its worker died between record and sends: the first workflow that was recorded stands."""
+    runs: list[int] = []
+
+    def extend(self: Any) -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            self.add_to_chord(signature("add", (100, 0)))
+            self.retry(countdown=0.0)
+        self.add_to_chord(signature("add", (len(runs), 0)))
+        return 0
+
+    lone.task(add)
+    task, body = lone.task(extend, bind=True), lone.task(listed)
+    with lone.run():
+        assert chord([task.s()])(body.s()).get(PATIENCE) == [0, 2]
 
 
 def test_maps_and_chunks(lone: Engine) -> None:

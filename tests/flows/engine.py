@@ -21,6 +21,7 @@ from kernel import Ignore, Kernel, current_request, current_task
 from kernel.canvas import Flow
 from kernel.canvas.evaluate import Replaced
 from kernel.canvas.flow import Chain, Chord, Group, Signature
+from kernel.canvas.names import SPREAD
 from kernel.outcome import Entry
 from kernel.ports import Outgoing
 from kernel.worker.worker import Worker
@@ -58,7 +59,7 @@ def names(flow: Flow) -> Iterator[str]:
 
 
 #: All tasks that a random workflow may have.
-TASKS = sorted({*KINDS, *(name for flow in (*SWAPS.values(), *CALLBACKS) for name in names(flow))})
+TASKS = sorted({*KINDS, *(name for flow in (*SWAPS.values(), *CALLBACKS) for name in names(flow))} - {SPREAD})
 
 
 class Service:

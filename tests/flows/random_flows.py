@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from kernel.canvas import Flow, chain, chord, group, signature, starmap, xmap
+from kernel.canvas.names import SPREAD
 
 #: What tasks that replace themselves are replaced by.
 SWAPS: dict[str, Flow] = {
@@ -16,6 +17,8 @@ SWAPS: dict[str, Flow] = {
     "swap:again": signature("swap:task"),
     "swap:twice": chain(signature("swap:again"), signature("swap:chain")),
     "swap:nothing": group(),
+    "swap:spread": chain(group(signature("ok:s", (1,)), signature("ok:t")), signature(SPREAD)),
+    "swap:wider": chain(group(signature("swap:spread"), signature("flaky:1")), signature(SPREAD)),
     "swap:deep": chord([signature("swap:group"), signature("swap:twice")], signature("swap:task")),
 }
 

@@ -31,7 +31,7 @@ from kernel.canvas.effects import (
 from kernel.canvas.evaluate import Fault, Replaced
 from kernel.canvas.flow import Flow, Signature
 from kernel.canvas.frames import Parcel, Rare, member_id
-from kernel.canvas.names import COLLECT, DEADLINE, MAP, STARMAP
+from kernel.canvas.names import COLLECT, DEADLINE, MAP, SPREAD, STARMAP
 from kernel.outcome import Error
 
 MOST = 2**31 - 1
@@ -96,6 +96,7 @@ class Entry:
     error: Error | None = None
     cause: str = ""
     attempt: int = 0
+    spread: bool = False
 
 
 @dataclass
@@ -169,7 +170,13 @@ class World:
                 for verdict in verdicts:
                     state = "SUCCESS" if verdict.error is None else "FAILURE"
                     value = b"" if verdict.value is None else verdict.value.body
-                    entry = Entry(state, value, verdict.error, verdict.cause)
+                    entry = Entry(
+                        state,
+                        value,
+                        verdict.error,
+                        verdict.cause,
+                        spread=verdict.value is not None and verdict.value.spread,
+                    )
                     standing = self.put(verdict.id, True, (verdict.generation, MOST, MOST), entry)
                     mine.append(standing is None or standing.cause == verdict.cause)
                 return mine
@@ -232,7 +239,7 @@ class World:
                 self.retried.add(send.id)
                 self.post(Message(send, attempt + 1))
         elif entry.state != "STARTED":
-            value = Value(entry.value, "json") if entry.state == "SUCCESS" else None
+            value = Value(entry.value, "json", entry.spread) if entry.state == "SUCCESS" else None
             task = send.call.task
             settled = Settled(
                 *(send.id, task, generation, send.root, send.place, send.rest),
@@ -258,7 +265,7 @@ class World:
             case Failure() as failure:
                 args = [failure.told(), *args]
             case Inputs(group, size):
-                args = [[self._result(member_id(group, index)) for index in range(size)], *args]
+                args = [[each for index in range(size) for each in self._results(member_id(group, index))], *args]
         task = send.call.task
         try:
             if task in (MAP, STARMAP):
@@ -266,7 +273,7 @@ class World:
                     self._record(f"{send.id}/{item}", args[0], item if task == STARMAP else [item], {})
                 each = [item if task == STARMAP else [item] for item in args[1]]
                 value = [body_of(args[0], item, {}, attempt, self.swaps) for item in each]
-            elif task == COLLECT:
+            elif task in (COLLECT, SPREAD):
                 value = args[0] if args else None
             elif task == DEADLINE:
                 value = None
@@ -281,16 +288,18 @@ class World:
             return Entry("REPLACED", attempt=attempt), replaced.flow
         except ValueError as error:
             return Entry("FAILURE", error=Error("ValueError", str(error)), attempt=attempt), None
-        return Entry("SUCCESS", json.dumps(value).encode(), attempt=attempt), None
+        return Entry("SUCCESS", json.dumps(value).encode(), attempt=attempt, spread=task == SPREAD), None
 
     def _record(self, id: str, task: str, args: Any, kwargs: Mapping[str, Any]) -> None:
         call = call_of(task, args, kwargs)
         assert self.ran.setdefault(id, call) == call, f"{id} ran as {self.ran[id]} and as {call}"
 
-    def _result(self, id: str) -> Any:
+    def _results(self, id: str) -> list[Any]:
+        """The value of a member, and those that it has added."""
         entry: Entry = self.store[id][2]
         assert entry.state == "SUCCESS", f"{id} ended as {entry.state}"
-        return json.loads(entry.value)
+        value = json.loads(entry.value)
+        return list(value) if entry.spread else [value]
 
     # -- the scheduler ---------------------------------------------------------------------------------------
 
@@ -358,8 +367,10 @@ class World:
 
     def result(self, handle: lower.Handle) -> Any:
         """The value of a handle that has one."""
-        values = [self._result(id) for id in self.held(handle)]
-        return values if handle.size >= 0 else values[0]
+        if handle.size < 0:
+            [id] = self.held(handle)
+            return json.loads(self.store[id][2].value)
+        return [each for id in self.held(handle) for each in self._results(id)]
 
     def _final(self, id: str) -> Entry | None:
         final, _, value = self.store.get(id, (False, (0, 0, 0), None))
