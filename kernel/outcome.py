@@ -99,6 +99,9 @@ class Replaced(msgspec.Struct):
     flow: Any
 
 
+#: What an execution comes to whose record stands behind that of a later one: that one answers for the task.
+OVERTAKEN = Drop("a later execution has taken over")
+
 Outcome = Ok | Failed | Again | Drop | GiveBack | Replaced
 
 

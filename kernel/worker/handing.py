@@ -23,7 +23,7 @@ from kernel.envelope import FENCE
 from kernel.errors import PortError
 from kernel.ids import new_id
 from kernel.native import allocate_lock
-from kernel.outcome import Again, Drop, GiveBack
+from kernel.outcome import OVERTAKEN, Again, Drop, GiveBack
 from kernel.parts import parts
 from kernel.ports import Claim, Commits, Coordination, Outgoing, Tally, Transport
 from kernel.worker.effects import handed_on
@@ -285,5 +285,8 @@ def _settled(key: str) -> str:
 
 
 def _is_settled(job: Job) -> bool:
-    """Whether its outcome is where it belongs, so that a copy of its message has nothing to do."""
-    return job.outcome is not None and type(job.outcome) is not GiveBack and not job.lost
+    """Whether its outcome is where it belongs, so that a copy of its message has nothing to do. Not of one that was
+    overtaken, nor where somebody else has the message by now: those would answer for what the others have still to do.
+    """
+    outcome = job.outcome
+    return outcome is not None and type(outcome) is not GiveBack and outcome is not OVERTAKEN and not job.lost

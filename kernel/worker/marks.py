@@ -6,7 +6,7 @@ import logging
 
 from kernel.clock import Clock
 from kernel.errors import CodecError, PortError, Unavailable
-from kernel.outcome import DECIDED, Drop, Entry, decode_entry
+from kernel.outcome import DECIDED, OVERTAKEN, Drop, Entry, decode_entry
 from kernel.ports import ResultStore, Transport
 from kernel.steady import Outage
 from kernel.worker.effects import record_of
@@ -64,5 +64,5 @@ class Marks:
         job.standing = stands if stands.state in DECIDED else None
         # A plain call that was replaced, and whose worker ended before it sent what takes its place.
         job.flow = job.flow or stands.state == "REPLACED"
-        job.outcome = Drop("its outcome is known already" if job.standing else "a later execution has taken over")
+        job.outcome = Drop("its outcome is known already") if job.standing else OVERTAKEN
         return False

@@ -14,7 +14,7 @@ from kernel.clock import Clock
 from kernel.envelope import Dead, decode_dead
 from kernel.errors import CodecError, PartialPut, PartialSend, PortError, Unavailable
 from kernel.native import Signal, Thread, allocate_lock
-from kernel.outcome import DECIDED, Again, Drop, Entry, Failed, GiveBack, Ok, decode_entry, describe
+from kernel.outcome import DECIDED, OVERTAKEN, Again, Entry, Failed, GiveBack, Ok, decode_entry, describe
 from kernel.ports import Commits, Extends, Outgoing, ResultStore, Transport
 from kernel.sending.batcher import in_chunks
 from kernel.steady import Outage, Service
@@ -285,7 +285,7 @@ class Outlet:
             return entry
         if stands.state not in DECIDED:
             job.lost = True
-            job.outcome = Drop("a later execution has taken over")
+            job.outcome = OVERTAKEN
             return None
         job.standing = stands
         if stands.state == "REPLACED":
@@ -324,6 +324,9 @@ class Outlet:
             return self._apart([*acks, *refused], sends, error)
         if lost:
             log.warning("%d tasks had been delivered again before they were acknowledged", len(lost))
+            gone = {id(delivery) for delivery in lost}
+            for job in open_acks:
+                job.lost = id(job.delivery) in gone
         for job, reason in refused.items():
             acks = acks + self._apart([job], sends, reason)
         return acks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import pytest
 from kernel_memory import Limits, MemoryCoordination, MemoryTransport
@@ -12,12 +13,12 @@ from kernel.clock import FakeClock
 from kernel.configuration.settings import Tasks
 from kernel.envelope import Envelope, decode, encode
 from kernel.errors import Unavailable
-from kernel.outcome import Again
+from kernel.outcome import OVERTAKEN, Again, Ok
 from kernel.ports import Claim, Delivery, Outgoing, Tally
 from kernel.serializers.json_ import JsonSerializer
 from kernel.worker.admit import BLANK
 from kernel.worker.hand import Hand
-from kernel.worker.handing import PACE, TRY_EVERY, Handover
+from kernel.worker.handing import PACE, SETTLED, TRY_EVERY, Handover
 from kernel.worker.job import Job
 from kernel.worker.outlet import Outlet
 from kernel.worker.plan import Plan
@@ -51,8 +52,8 @@ class Bench:
             port.open()
         self.lease = self.transport.features.lease or 0.0
         self.hand = Hand(self.transport, self.clock, self.lease, self.clock.advance)
-        outlet = Outlet(self.transport, None, self.hand, self.clock, lambda done: None, True)
-        self.handover = Handover(self.transport, self.coordination, self.hand, outlet, self.clock)
+        self.outlet = Outlet(self.transport, None, self.hand, self.clock, lambda done: None, True)
+        self.handover = Handover(self.transport, self.coordination, self.hand, self.outlet, self.clock)
         envelope = Envelope("a", "t", b"[[],{}]", "json")
         self.transport.send([Outgoing("q", encode(envelope) if readable else b"\xff")])
         [delivery] = self.transport.receive(["q"], 1, 0.0)
@@ -183,3 +184,25 @@ def test_nothing_is_handed_on_that_could_not_be_noted(monkeypatch: pytest.Monkey
     bench.clock.advance(TRY_EVERY)
     bench.look()
     assert bench.sizes() == (0, 1, 0)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["its own", "overtaken"])
+def test_who_was_overtaken_does_not_say_that_a_task_is_settled(known: bool) -> None:
+    """The copy would be dropped for that, and the later execution may have died."""
+    bench = Bench()
+    bench.look()
+    bench.job.outcome = Ok(b"1") if known else OVERTAKEN
+    bench.hand.remove([bench.job])
+    bench.look()
+    owner = bench.coordination.claim([Claim("settled:running:a:0:0", "me", 1.0)])
+    assert (owner == [SETTLED]) is known
+
+
+def test_who_could_not_acknowledge_does_not_say_so_either() -> None:
+    bench = Bench()
+    bench.steal()
+    bench.job.outcome = Ok(b"1")
+    bench.job.held_until = inf
+    bench.outlet.put(bench.job)
+    bench.outlet.flush()
+    assert bench.job.lost
