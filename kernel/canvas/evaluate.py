@@ -65,6 +65,8 @@ def _inner(flow: Flow, given: tuple[Any, ...], run: Run) -> Any:
         return _call(flow, given, run)
     if isinstance(flow, Group):
         return _group(flow, given, run)
+    if not flow.inner:
+        return _handed_on(given)
     for at, stage in enumerate(flow.inner, 1):
         try:
             given = (_flow(stage, given, run),)
@@ -73,7 +75,14 @@ def _inner(flow: Flow, given: tuple[Any, ...], run: Run) -> Any:
             if isinstance(stage, Group) and not stage.linked and at < len(flow.inner):
                 _callbacks(flow.inner[at].errbacks, fault, run)
             raise
-    return given[0] if given else None
+    return given[0]
+
+
+def _handed_on(given: tuple[Any, ...]) -> Any:
+    """What is given to something that only hands it on: one value, whatever it was before."""
+    if not given:
+        return None
+    return list(given[0]) if isinstance(given[0], Spread) else given[0]
 
 
 def _group(group: Group, given: tuple[Any, ...], run: Run) -> list[Any]:
@@ -97,7 +106,7 @@ def _call(signature: Signature, given: tuple[Any, ...], run: Run) -> Any:
         args = (*given, *args)
     try:
         if task == COLLECT:
-            return list(args[0]) if args and isinstance(args[0], Spread) else args[0] if args else None
+            return _handed_on(args)
         if task == SPREAD:
             return Spread(args[0])
         if task == MAP:
