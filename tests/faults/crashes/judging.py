@@ -78,17 +78,14 @@ class Books:
     def _touch(self, fault: Event) -> None:
         """What a kill, a freeze or a stop finds in the hands of its process; what a lie makes it send again."""
         mode, point = fault.words
-        if mode == "freeze" and self.place.urls.transport.startswith("sqlite"):
-            # It may hold the lock for writing, and then nobody else can renew a lease.
+        if mode == "freeze" and "sqlite" in (self.place.urls.transport[:6], self.place.urls.coordination[:6]):
+            # It may hold the lock for writing, and then nobody else can renew a lease, or a claim.
             for life in {event.life for event in self.events} - {fault.life}:
                 others = [event for event in self.events if event.life == life and event.at <= fault.at]
-                self.touched.update(_held(others))
+                self.touched.update(_held(others) | _handed(others))
         before = [event for event in self.events if event.life == fault.life and event.at <= fault.at]
         if mode in ("kill", "freeze", "quit", "poison"):
-            hand = _held(before) | _left(before, _name_of_body, ("begun",), ("ended", "failed"))
-            # A task whose message was handed on runs without one of its own, until it is known that it was settled.
-            handed = {_name(event) for event in before if event.what in ("sent", "parked")}
-            hand |= handed & _left(before, _name_of_body, ("begun",), ("known",))
+            hand = _held(before) | _handed(before) | _left(before, _name_of_body, ("begun",), ("ended", "failed"))
             self.touched.update(hand)
             self.touched.update(_left(before, _name, ("taken",), ("unparked",)))
             if mode == "freeze":
@@ -144,6 +141,12 @@ def _held(events: Iterable[Event]) -> set[Name]:
         elif event.what in ("settled", "released", "lost"):
             left.pop(event.words[-1], None)
     return set(left.values())
+
+
+def _handed(events: Sequence[Event]) -> set[Name]:
+    """Tasks whose messages were handed on: they run without one of their own, until it is known that they settled."""
+    handed = {_name(event) for event in events if event.what in ("sent", "parked")}
+    return handed & _left(events, _name_of_body, ("begun",), ("known",))
 
 
 def _overtaken(events: Sequence[Event], lease: float) -> list[Name]:
