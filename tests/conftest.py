@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ settings.register_profile(
 )
 settings.register_profile("desk", max_examples=100, deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+# Under nohup what is started here would ignore it as well, and no worker would be replaced by a hang-up.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
