@@ -214,9 +214,9 @@ class GroupResult(ResultSet[T]):
         """With what members have added to the group, as what comes after it is given them."""
         values: list[Any] = []
         for result in self.results:
-            value, entry = result.get(0.0, propagate), result.entry()
-            several: Any = value
-            values += several if entry is not None and entry.spread else [value]
+            value: Any = result.get(0.0, propagate)
+            entry = result.entry()
+            values += value if entry is not None and entry.spread else [value]
         return values
 
     def save(self) -> None:

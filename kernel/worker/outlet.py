@@ -326,7 +326,7 @@ class Outlet:
             log.warning("%d tasks had been delivered again before they were acknowledged", len(lost))
             gone = {id(delivery) for delivery in lost}
             for job in open_acks:
-                job.lost = id(job.delivery) in gone
+                job.lost = job.lost or id(job.delivery) in gone
         for job, reason in refused.items():
             acks = acks + self._apart([job], sends, reason)
         return acks

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kernel_memory import MemoryCoordination, MemorySchedules, MemoryTransport
 
 from kernel import Kernel
-from kernel.ports import Outgoing
+from kernel.ports import Outgoing, Parked
 
 
 class Watched(MemoryTransport):
@@ -35,9 +35,9 @@ def test_a_delay_that_another_service_keeps_is_asked_for_on_a_thread_that_can_be
     askers: list[int] = []
 
     class Schedule(MemorySchedules):
-        def add(self, *arguments: object) -> None:
+        def add(self, entries: Sequence[Parked]) -> None:
             askers.append(threading.get_ident())
-            super().add(*arguments)  # type: ignore[arg-type]
+            super().add(entries)
 
     with Kernel("sender") as app:
         app.use(transport=Watched(), schedules=Schedule())
