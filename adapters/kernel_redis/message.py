@@ -31,6 +31,11 @@ def stored(out: Outgoing, now: int) -> bytes:
     return _pack(out.priority, 0, at, milliseconds(out.expires_at) if out.expires_at else 0) + out.payload
 
 
+def header(priority: int, now: int) -> bytes:
+    """What stands before every payload sent at `now` (milliseconds) that has no times of its own."""
+    return _pack(priority, 0, now, 0)
+
+
 def opened(message: bytes) -> tuple[bytes, int, int]:
     """Payload, earlier deliveries and expiry (milliseconds, 0: never) of a stored message.
 

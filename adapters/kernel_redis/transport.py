@@ -17,7 +17,7 @@ from kernel_redis.bell import Bell
 from kernel_redis.broadcast import Channels
 from kernel_redis.client import Client, Command, checked
 from kernel_redis.keys import Keys
-from kernel_redis.message import milliseconds, opened, stored
+from kernel_redis.message import header, milliseconds, opened, stored
 from kernel_redis.scripts import Script
 from kernel_redis.url import Location, parse
 from kernel_redis.waiting import WaitingRoom
@@ -272,7 +272,10 @@ class RedisTransport:
         for (queue, priority), indexes in groups.items():
             if priority >= 0:
                 key = self._keys.ready(queue, priority)
-                commands.append((key, ("RPUSH", key, *[stored(batch[at], now) for at in indexes])))
+                head = header(priority, now)
+                outs = map(batch.__getitem__, indexes)
+                pushed = [stored(out, now) if out.expires_at else head + out.payload for out in outs]
+                commands.append((key, ("RPUSH", key, *pushed)))
             else:
                 each = [part for at in indexes for part in self._stored_each(batch[at], now)]
                 commands.append(self._of(queue, _STORE, int(DEDUP * 1000), *each))

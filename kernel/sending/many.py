@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from kernel.call import CallSheet
 from kernel.errors import ConfigError, PartialSend, PortError
@@ -16,6 +16,8 @@ from kernel.sending.sender import MOST, Sender
 from kernel.sending.unite import send_united
 
 R = TypeVar("R")
+
+_PLAIN = frozenset((tuple, list))
 
 
 def send_many(
@@ -59,11 +61,20 @@ def _parts(call: Sequence[Any] | Call) -> tuple[Sequence[Any], Mapping[str, Any]
     return (call.args, call.kwargs or {}, call.options) if isinstance(call, Call) else (call, {}, None)
 
 
+def _are_plain(calls: Sequence[Sequence[Any] | Call]) -> TypeGuard[Sequence[Sequence[Any]]]:
+    """Whether they are nothing but their arguments; said of many at once, by one call into C."""
+    return _PLAIN.issuperset(map(type, calls))
+
+
 def _messages(
     sheet: CallSheet, calls: Sequence[Sequence[Any] | Call], handles: list[AsyncResult[R]], kept: Results
 ) -> list[Outgoing]:
     """What is sent for some calls of one task; their results are added to `handles`."""
     usual = kept if sheet.keeps_result(None) else IGNORED
+    if _are_plain(calls):
+        ids, made = sheet.messages(calls)
+        handles += [AsyncResult(task_id, usual) for task_id in ids]
+        return made
     messages: list[Outgoing] = []
     for call in calls:
         if type(call) is tuple or type(call) is list:

@@ -119,6 +119,29 @@ def test_a_plain_call() -> None:
     assert sent()[0].id != envelope.id
 
 
+@pytest.mark.parametrize("options", [{}, {"priority": 5, "version": 3}, {"expires": 9}, {"compression": "gzip"}])
+def test_calls_in_bulk_are_the_same_as_one_by_one(options: TaskOptions) -> None:
+    one = sheet(options)
+    calls: list[Any] = [(1,), [2, 3], (4, "x" * 3000)]
+    ids, made = one.messages(calls)
+    alone = [one.message(args, {}, {"task_id": task_id})[1] for task_id, args in zip(ids, calls, strict=True)]
+    assert [decode(out.payload) for out in made] == [decode(out.payload) for out in alone]
+    assert [(out.queue, out.priority, out.expires_at) for out in made] == [
+        (out.queue, out.priority, out.expires_at) for out in alone
+    ]
+    assert one.messages([]) == ([], [])
+
+
+def test_a_call_in_bulk_is_refused_as_one_alone() -> None:
+    with pytest.raises(TypeError):
+        sheet().messages([(1,), (1, 2, 3)])
+    with pytest.raises(EncodeError):
+        sheet().messages([(1,), (object(),)])
+    with pytest.raises(Rejected, match="add: the message has"):
+        sheet().messages([(1,), ("x" * LIMIT,)])
+    assert sheet({"typing": False}).messages([(1, 2, 3)])[1]
+
+
 # -- options of the task, and the configuration ------------------------------------------------------------
 
 
@@ -167,6 +190,8 @@ def test_a_call_from_a_task_names_its_parent_and_its_root(parent: Envelope) -> N
     assert sent()[0].extra == {wire.PARENT: "parent", wire.ROOT: "parent"}
     parent.extra = {wire.ROOT: "root"}
     assert sent({"priority": 1})[0].extra == {wire.PRIORITY: 1, wire.PARENT: "parent", wire.ROOT: "root"}
+    _, made = sheet().messages([(1,), (2,)])
+    assert [decode(out.payload).extra for out in made] == [{wire.PARENT: "parent", wire.ROOT: "root"}] * 2
 
 
 # -- what is refused before anything is sent ---------------------------------------------------------------

@@ -21,7 +21,7 @@ from kernel import envelope as wire
 from kernel import ids
 from kernel.envelope import Carrier, Dead, Envelope, decode, decode_carrier, decode_dead, encode, encode_carrier
 from kernel.errors import DecodeError, EncodeError, NewerVersion
-from kernel.ids import new_id
+from kernel.ids import new_id, new_ids
 
 WIRE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
 CODECS = {
@@ -311,14 +311,14 @@ def test_a_reader_takes_whole_numbers_as_times() -> None:
 
 
 def test_ids_are_32_hexadecimal_digits_and_never_equal() -> None:
-    made = {new_id() for _ in range(10_000)}
-    assert len(made) == 10_000
+    made = {new_id() for _ in range(10_000)} | set(new_ids(10_000))
+    assert len(made) == 20_000
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in made)
 
 
 def test_ids_begin_with_the_time_in_milliseconds() -> None:
-    before, made, after = time.time(), int(new_id()[:12], 16) / 1000, time.time()
-    assert before - 0.002 <= made <= after + 0.002
+    before, made, after = time.time(), [new_id(), *new_ids(2)], time.time()
+    assert all(before - 0.002 <= int(one[:12], 16) / 1000 <= after + 0.002 for one in made)
 
 
 def test_seeding_the_global_generator_does_not_repeat_ids() -> None:
