@@ -12,6 +12,7 @@ from cli.shop import Shop
 
 from kernel import envelope as wire
 from kernel.dead import HELD_MOST, DeadLetters, Match, read_letter, revive
+from kernel.emulate.passthrough import Passthrough
 from kernel.envelope import decode, encode
 from kernel.errors import PortError, Unavailable
 from kernel.ports import Delivery, Outgoing
@@ -172,15 +173,12 @@ def test_bytes_that_are_no_call_are_letters_too(shop: Shop, junk: bytes) -> None
     assert shop.payloads("mail") == [junk]
 
 
-class Failing:
+class Failing(Passthrough):
     """A transport whose sends fail; everything else is the inner one's."""
 
-    def __init__(self, inner: Any, error: PortError) -> None:
-        self._inner, self._error = inner, error
-        self.extended: list[Delivery] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+    def __init__(self, inner: Any, error: PortError, **features: bool) -> None:
+        super().__init__(inner, replace(inner.features, **features))
+        self._error = error
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         raise self._error
@@ -192,8 +190,7 @@ class Failing:
 @pytest.mark.parametrize("commit", [True, False])
 def test_what_cannot_be_sent_stays_a_letter(shop: Shop, buried: dict[str, str], commit: bool) -> None:
     before = shop.payloads("mail.dead")
-    transport: Any = Failing(shop.app.ports.transport, Unavailable("away"))
-    transport.features = replace(transport.features, commit=commit)
+    transport = Failing(shop.app.ports.transport, Unavailable("away"), commit=commit)
     letters = DeadLetters(transport, "mail")
     with pytest.raises(Unavailable):
         letters.requeue()
@@ -203,12 +200,12 @@ def test_what_cannot_be_sent_stays_a_letter(shop: Shop, buried: dict[str, str], 
 class Relapsing(Failing):
     """A transport with a worker behind it to which every task that is sent fails again at once."""
 
-    def __init__(self, shop: Shop) -> None:
-        super().__init__(shop.app.ports.transport, Unavailable("never"))
+    def __init__(self, shop: Shop, inspect: bool) -> None:
+        super().__init__(shop.app.ports.transport, Unavailable("never"), inspect=inspect)
         self._shop = shop
 
     def commit(self, batch: Sequence[Any]) -> list[Delivery]:
-        lost: list[Delivery] = self._inner.commit([(delivery, []) for delivery, _ in batch])
+        lost = Passthrough.commit(self, [(delivery, []) for delivery, _ in batch])
         for _, sends in batch:
             for send in sends:
                 self._shop.bury(send.payload, send.queue)
@@ -219,17 +216,14 @@ class Relapsing(Failing):
 def test_a_task_that_fails_again_is_requeued_once(shop: Shop, inspect: bool) -> None:
     for _ in range(3):
         shop.bury(shop.call("shop.send"), "mail")
-    transport: Any = Relapsing(shop)
-    if not inspect:
-        transport.features = replace(transport.features, inspect=False)
+    transport = Relapsing(shop, inspect)
     assert DeadLetters(transport, "mail").requeue() == 3
     assert [decode(read_letter(frame, "").payload).generation for frame in shop.payloads("mail.dead")] == [1, 1, 1]
 
 
 def test_letters_are_listed_where_a_transport_cannot_peek(shop: Shop) -> None:
     ids = [shop.bury(shop.call("shop.send", number), "mail") for number in range(250)]
-    transport: Any = Failing(shop.app.ports.transport, Unavailable("never"))
-    transport.features = replace(transport.features, inspect=False, peek=False)
+    transport = Failing(shop.app.ports.transport, Unavailable("never"), inspect=False, peek=False)
     letters = DeadLetters(transport, "mail")
     assert [letter.id for letter in letters.list(limit=120)] == ids[:120]
     assert [letter.id for letter in letters.find(ids[249])] == [ids[249]]
@@ -240,17 +234,14 @@ def test_letters_held_back_keep_their_leases(shop: Shop) -> None:
     for _ in range(350):
         shop.bury(shop.call("shop.send"), "mail")
     ticks = iter(range(0, 10_000, 25))  # each look at the clock is 25 s later, the lease 60 s
-    transport = shop.app.ports.transport
     extended: list[int] = []
 
     class Watched(Failing):
         def extend(self, batch: Sequence[Delivery], lease: float) -> list[Delivery]:
             extended.append(len(batch))
-            lost: list[Delivery] = self._inner.extend(batch, lease)
-            return lost
+            return super().extend(batch, lease)
 
-    watched: Any = Watched(transport, Unavailable("never"))
-    watched.features = replace(transport.features, peek=False)
+    watched = Watched(shop.app.ports.transport, Unavailable("never"), peek=False)
     letters = DeadLetters(watched, "mail", lambda: float(next(ticks)))
     assert letters.requeue(Match(task="nobody")) == 0
     assert extended == [100, 200, 300]
@@ -259,16 +250,15 @@ def test_letters_held_back_keep_their_leases(shop: Shop) -> None:
 # -- much is held back by nobody, and little at a time -----------------------------------------------------
 
 
-class Counted(Failing):
+class Counted(Passthrough):
     """A transport that counts what it has given out and what came back; everything else is the inner one's."""
 
-    def __init__(self, inner: Any, **features: Any) -> None:
-        super().__init__(inner, Unavailable("never"))
-        self.features = replace(inner.features, **features)
+    def __init__(self, inner: Any, **features: bool) -> None:
+        super().__init__(inner, replace(inner.features, **features))
         self.out = self.most = 0
 
-    def receive(self, *arguments: Any) -> list[Delivery]:
-        found: list[Delivery] = self._inner.receive(*arguments)
+    def receive(self, queues: Sequence[str], limit: int, timeout: float) -> list[Delivery]:
+        found = super().receive(queues, limit, timeout)
         self.out += len(found)
         self.most = max(self.most, self.out)
         return found
@@ -278,22 +268,19 @@ class Counted(Failing):
         return lost
 
     def ack(self, batch: Sequence[Delivery]) -> list[Delivery]:
-        return self._back(batch, self._inner.ack(batch))
+        return self._back(batch, super().ack(batch))
 
     def release(self, batch: Sequence[Delivery]) -> list[Delivery]:
-        return self._back(batch, self._inner.release(batch))
+        return self._back(batch, super().release(batch))
 
     def commit(self, batch: Sequence[Any]) -> list[Delivery]:
-        return self._back(batch, self._inner.commit(batch))
-
-    def send(self, batch: Sequence[Outgoing]) -> None:
-        self._inner.send(batch)
+        return self._back(batch, super().commit(batch))
 
 
 def test_nothing_is_taken_where_nothing_matches(shop: Shop) -> None:
     for _ in range(50):
         shop.bury(shop.call("shop.send"), "mail")
-    transport: Any = Counted(shop.app.ports.transport)
+    transport = Counted(shop.app.ports.transport)
     letters = DeadLetters(transport, "mail")
     assert letters.requeue(Match(task="nobody")) == letters.purge(Match(task="nobody")) == 0
     assert transport.most == 0, "a look is enough where there is one"
@@ -312,7 +299,7 @@ def test_letters_in_front_are_not_all_held_at_once(shop: Shop, lacks: Sequence[s
     wanted = shop.bury(shop.call("shop.resize"), "mail")
     shop.bury(shop.call("shop.send", -1), "mail")
     before = sorted(shop.letters("mail"))
-    transport: Any = Counted(shop.app.ports.transport, **dict.fromkeys(lacks, False))
+    transport = Counted(shop.app.ports.transport, **dict.fromkeys(lacks, False))
     letters = DeadLetters(transport, "mail")
     assert letters.requeue(Match(ids=frozenset((wanted,)))) == 1
     assert transport.most <= HELD_MOST + 100
@@ -328,7 +315,7 @@ def test_large_letters_are_bounded_in_bytes(shop: Shop, monkeypatch: pytest.Monk
     monkeypatch.setattr("kernel.dead.HELD_BYTES", 100_000)
     for _ in range(400):
         shop.bury(shop.call("shop.send", "x" * 1000), "mail")
-    transport: Any = Counted(shop.app.ports.transport, peek=False)
+    transport = Counted(shop.app.ports.transport, peek=False)
     assert DeadLetters(transport, "mail").requeue(Match(task="nobody")) == 0
     assert transport.most <= 200
     assert len(shop.letters("mail")) == 400
@@ -352,7 +339,7 @@ def test_a_rate_spreads_what_comes_back(shop: Shop, rate: float, count: int) -> 
     def sleep(seconds: float) -> None:
         at[0] += seconds
 
-    transport: Any = Timed(shop.app.ports.transport)
+    transport = Timed(shop.app.ports.transport)
     assert DeadLetters(transport, "mail", lambda: at[0], sleep).requeue(rate=rate) == count
     assert sum(number for _, number in sent) == count
     assert at[0] + 0.01 >= (count - max(number for _, number in sent)) / rate
