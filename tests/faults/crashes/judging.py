@@ -69,6 +69,11 @@ class Books:
         if any(event.words[0] > CROWDED for event in self._of("crowding")):
             self.touched.update(_overtaken(events, place.lease))
 
+    @property
+    def _pushes(self) -> bool:
+        """Whether a broker hands messages out by itself, and holds them for a connection instead of a lease."""
+        return "amqp" in self.place.traits
+
     def _of(self, *whats: str) -> list[Event]:
         return [event for event in self.events if event.what in whats]
 
@@ -89,14 +94,16 @@ class Books:
             self.touched.update(hand)
             self.touched.update(_left(before, _name, ("taken",), ("unparked",)))
             if mode == "freeze":
-                # It may have been about to take some, for as long as it thought right when it was frozen.
+                # It may have been about to take some, for as long as it thought right when it was frozen; and a broker
+                # that pushes may have sent it some, which it reads when that has given up the connection.
                 again_at = next((e.at for e in self._of("continued") if e.life == fault.life), fault.at)
-                late = [e for e in self._of("taken") if fault.at <= e.at <= again_at + 1.0 and e.life == fault.life]
+                asleep = self._of("taken", *(["received"] if self._pushes else []))
+                late = [e for e in asleep if fault.at <= e.at <= again_at + 1.0 and e.life == fault.life]
                 self.touched.update({_name(event) for event in late})
             # Handing on in two steps, its process may leave a message and the copy of it.
             after = [event for event in self.events if event.life == fault.life]
             self.touched.update(hand & {_name(event) for event in after if event.what in ("sent", "parked")})
-            if mode == "freeze" and {"handed", "native"} <= self.place.traits:
+            if mode == "freeze" and self._pushes:
                 # Where no lease tells him that he was overtaken, his claim ends the execution of another.
                 self.touched.update(hand)
         elif point.endswith("acking") and any(e.what == "point" and e.words[0] == "operator" for e in before):
