@@ -119,6 +119,11 @@ def _certificates() -> Iterator[tuple[str, bytes]]:
 
     now = datetime.datetime.now(datetime.UTC)
 
+    # From 3.13 on Python wants what RFC 5280 says of every certificate: ids of its key and of that of its signer, and
+    # of an authority what its key is for.
+    uses = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
+    uses |= dict.fromkeys(("encipher_only", "decipher_only"), False)
+
     def certificate(subject: str, key: Any, issuer: str, signer: Any, *, authority: bool) -> bytes:
         names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (subject, issuer)]
         places = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -132,6 +137,12 @@ def _certificates() -> Iterator[tuple[str, bytes]]:
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(places), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .add_extension(
+                x509.KeyUsage(digital_signature=True, key_cert_sign=authority, crl_sign=authority, **uses),
+                critical=True,
+            )
             .sign(signer, hashes.SHA256())
         )
         return made.public_bytes(serialization.Encoding.PEM)
