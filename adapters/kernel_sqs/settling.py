@@ -70,7 +70,10 @@ class Settling:
             live.remove(receipt)
 
         def done(receipt: Receipt) -> None:
-            receipt.held_until = now + left[receipt]
+            if monotonic() < receipt.held_until:
+                receipt.held_until = now + left[receipt]
+            else:  # held up on its way: SQS honours that too, and somebody else may have had the message in between
+                self._lose(receipt)
 
         operation = "change_message_visibility_batch"
         self._each(operation, live, lambda receipt: {"VisibilityTimeout": left[receipt]}, done)

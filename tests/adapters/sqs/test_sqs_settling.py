@@ -33,6 +33,20 @@ def test_a_stale_receipt_is_not_even_sent(url: str, opened: Callable[[str], SqsT
     assert second.ack(again) == []
 
 
+def test_an_extension_that_was_held_up_on_its_way_revives_nothing(
+    url: str, opened: Callable[[str], SqsTransport]
+) -> None:
+    """SQS honours it, with a handle that is stale by then: whoever believed that would delete what another one runs."""
+    first, second = opened(f"{url}&lease=1"), opened(f"{url}&lease=1")
+    found = held(first)
+    taken: list[Delivery] = []
+    answering(first, "ChangeMessageVisibilityBatch", lambda request: taken.extend(second.receive(["work"], 1, 5.0)))
+    assert first.extend(found, 60.0) == found
+    assert first.ack(found) == found
+    assert [each.redelivered for each in taken] == [1]
+    assert second.ack(taken) == []
+
+
 def test_a_released_receipt_deletes_nothing(transport: SqsTransport) -> None:
     given = held(transport)
     assert transport.release(given) == []
