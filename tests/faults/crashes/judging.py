@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Any, Final, Literal
 
 import msgspec
@@ -272,12 +273,17 @@ def _overlaps(books: Books) -> Iterator[Finding]:
     for event in books.events:
         if event.what == "begun":
             spans[event.words[0]].append((event.at, _end_of(books, event), event.life))
-    frozen = {event.life: event.at for event in books.events if event.what == "fault" and event.words[0] == "freeze"}
+    frozen = {event.life: event.at for event in books._of("fault") if event.words[0] == "freeze"}
+    woken = {event.life: event.at for event in books._of("continued")}
     for key, found in spans.items():
         if books.copies[key] or (books.scenario.flow and books._of("fault")):
             continue  # two messages, for the system: who sees a join full sends its body, also for the second time
-        # What another thread began in the very moment is frozen too.
-        live = sorted(span for span in found if not span[0] - SLACK <= frozen.get(span[2], 0.0) <= span[1])
+        # A signal stops all threads when one of them handles it: what another began until then is frozen too.
+        live = sorted(
+            (began, end, life)
+            for began, end, life in found
+            if life not in frozen or end < frozen[life] or began > woken.get(life, inf)
+        )
         for (_, end, life), (begin, _, other) in pairwise(live):
             if begin < end - SLACK:
                 yield Finding("overlap", f"{key} ran in processes {life} and {other} at the same time")
