@@ -329,7 +329,8 @@ class RedisTransport:
                 raise answer
             if ready:
                 dry_for = 0.0
-            elif ready_at >= 0:
+                break  # enough, or it took long: what this queue has left comes before what the next ones have
+            if ready_at >= 0:
                 dry_for = min(dry_for, max(0.0, (ready_at - now + 1) / 1000))
         self._dry = (queues, monotonic() + min(dry_for, LOOK))
         return taken, dry_for

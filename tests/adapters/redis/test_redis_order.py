@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from kernel_redis import RedisTransport
+from support import eventually
 
 from kernel.ports import Outgoing
 
@@ -38,6 +40,24 @@ def test_the_urgent_go_first_where_nobody_has_waited_long(url: str, opened: Open
     assert [delivery.payload for delivery in transport.receive(["q"], 7, 1.0)] == [
         b"9", b"9", b"7", b"5", b"3", b"0", b"0",
     ]  # fmt: skip
+
+
+def test_an_earlier_queue_goes_first_also_behind_what_has_expired(
+    url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a claim took of which some had expired: what it lacks is not filled up from the next queue."""
+    transport = opened(RedisTransport, url)
+    transport.declare(["a", "b"])
+    now = time.time()
+    transport.send([Outgoing("a", b"first"), Outgoing("a", b"gone", expires_at=now + 0.05), Outgoing("a", b"second")])
+    transport.send([Outgoing("b", b"third")])
+    eventually(lambda: time.time() > now + 0.1)
+    monkeypatch.setattr("kernel_redis.transport.OVERRUN", -1.0)
+    order: list[bytes] = []
+    while held := transport.receive(["a", "b"], 2, 0.0):
+        order += [delivery.payload for delivery in held]
+        assert transport.ack(held) == []
+    assert order == [b"first", b"second", b"third"]
 
 
 def test_no_delay_ends_early_and_none_is_lost_under_load(url: str, opened: Opened, later: Any) -> None:
