@@ -70,7 +70,8 @@ class Chapter:
         lines += ["", f"| {' | '.join(self.columns)} |", f"|{'---|' * len(self.columns)}"]
         lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in self.rows]
         lines += [line for note in self.notes for line in ("", note)]
-        lines += ["", f"**{len(self.troubles)} troubles.**" if self.troubles else "Nothing was wrong."]
+        many = "" if len(self.troubles) == 1 else "s"
+        lines += ["", f"**{len(self.troubles)} trouble{many}.**" if self.troubles else "Nothing was wrong."]
         return "\n".join([*lines, ""])
 
 
