@@ -223,9 +223,15 @@ def _nothing() -> None:
 
 def _is_empty(ports: Ports) -> bool:
     """Of a transport that can count: asked of the transport, because a lost message would seem to be still owed."""
+
+    def waits() -> bool:
+        return ports.schedules is not None and ports.schedules.next_at(pump.SPACE) is not None
+
+    if waits():
+        return False
     size = ports.transport.sizes([QUEUE])[0]
-    waits = ports.schedules is not None and ports.schedules.next_at(pump.SPACE) is not None
-    return not (size.ready or size.delayed or size.in_flight or waits)
+    # Two looks at two places: what moves between them in either direction is seen by the first or by the last.
+    return not (size.ready or size.delayed or size.in_flight or waits())
 
 
 def _quiet_for(folder: Path) -> tuple[float, float]:
