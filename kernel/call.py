@@ -142,14 +142,8 @@ class CallSheet:
         parent = running.get()
         if options or parent is not None or self._special:
             return self._with_options(args, kwargs, options or {})
-        codec = self._dumps
-        extra = self._extra
         task_id = new_id()
-        body = codec.dumps([list(args), kwargs])
-        payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, self._clock.now(), extra))
-        if len(payload) > self._limit:
-            self._too_large(payload)
-        return task_id, Outgoing(self._queue, payload, self._priority)
+        return task_id, self._plain(task_id, args, kwargs, self._clock.now())
 
     def messages(self, calls: Sequence[Sequence[Any]]) -> tuple[list[str], list[Outgoing]]:
         """`message` for many calls that have arguments by position and nothing else: their ids, and what to hand over.
@@ -163,15 +157,17 @@ class CallSheet:
             for reason in (self._arity.refuse(args, {}) for args in calls):
                 if reason:
                     raise TypeError(reason)
-        ids, codec, now = new_ids(len(calls)), self._dumps, self._clock.now()
-        messages: list[Outgoing] = []
-        for task_id, args in zip(ids, calls, strict=True):
-            body = codec.dumps([list(args), {}])
-            payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, self._extra))
-            if len(payload) > self._limit:
-                self._too_large(payload)
-            messages.append(Outgoing(self._queue, payload, self._priority))
-        return ids, messages
+        ids, now = new_ids(len(calls)), self._clock.now()
+        return ids, [self._plain(task_id, args, {}, now) for task_id, args in zip(ids, calls, strict=True)]
+
+    def _plain(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], now: float) -> Outgoing:
+        """A call that has nothing of its own but its id, its arguments and its moment."""
+        codec = self._dumps
+        body = codec.dumps([list(args), kwargs])
+        payload = encode(Envelope(task_id, self.name, body, codec.name, 0, 0, now, self._extra))
+        if len(payload) > self._limit:
+            self._too_large(payload)
+        return Outgoing(self._queue, payload, self._priority)
 
     def _with_options(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions

@@ -28,12 +28,12 @@ def stored(out: Outgoing, now: int) -> bytes:
     at = now
     if out.not_before:
         at = max(at, milliseconds(out.not_before))
-    return _pack(out.priority, 0, at, milliseconds(out.expires_at) if out.expires_at else 0) + out.payload
+    return header(out.priority, at, milliseconds(out.expires_at) if out.expires_at else 0) + out.payload
 
 
-def header(priority: int, now: int) -> bytes:
-    """What stands before every payload sent at `now` (milliseconds) that has no times of its own."""
-    return _pack(priority, 0, now, 0)
+def header(priority: int, ready_at: int, expires_at: int = 0) -> bytes:
+    """What stands before the payload of a new message; times in milliseconds, 0 for never."""
+    return _pack(priority, 0, ready_at, expires_at)
 
 
 def opened(message: bytes) -> tuple[bytes, int, int]:
