@@ -42,6 +42,7 @@ class Crew:
     def __init__(self, folder: Path, settings: Mapping[str, str], processes: int = 2, grace: float = 5.0) -> None:
         """`settings` are variables of the environment: the URLs. The worker is started at once."""
         self.folder = folder
+        self.processes = processes
         self.clocks = Clocks(folder)
         path = os.pathsep.join(map(str, (PLACE, ROOT, ROOT / "adapters", TESTS)))
         self._environment = {

@@ -17,15 +17,22 @@ from faults.crew import Crew
 from faults.ledger import Books, Ledger
 from faults.random.audit import Audit
 from faults.random.menu import Fault, Mishap, Struck, happened, menu
-from faults.random.schedule import CALM, Strike, schedule
+from faults.random.schedule import CALM, Strike, one_by_one, schedule
 from faults.random.verdict import Verdict
 from faults.systems import Rig, System
 from kernel import Kernel
+from kernel.options import Call
 
 #: What has not ended is lost when no task has ended for so many seconds, and slow until then; longest wait in all.
 REST, LONGEST_REST = 30.0, 900.0
 #: After a calm a task must have ended within so many leases, on a machine that has nothing else to do.
 RECOVERY = 3.0
+#: Seconds that a calm takes at least, about; producers are to last that much longer.
+CALM_TAKES = 0.5
+#: A burst has the tasks of so many seconds; how many measure the throughput, and seconds that one may take.
+BURST, BURSTS, LONGEST_BURST = 2.0, 3, 60.0
+#: The throughput after all faults is at least this share of that before them, where nothing else runs.
+PACE = 0.5
 #: Seconds after which an operator looks at what is not coming to rest.
 PATIENCE = 15.0
 #: A system that is not broken yet must have run a task within so many seconds.
@@ -38,8 +45,11 @@ _pause = Event()
 class Engine:
     """Runs one system through one schedule of faults."""
 
-    def __init__(self, folder: Path, system: System, seed: int) -> None:
+    def __init__(self, folder: Path, system: System, seed: int, *, alone: bool = False) -> None:
+        """`alone`: the machine has nothing else to do. Then promises of seconds are taken as they stand, and the
+        throughput of before must be back."""
         self.verdict = Verdict(seed)
+        self._alone = alone
         self._folder = folder
         self._system = system
         self._rig: Rig = system.rig(folder, seed)
@@ -56,7 +66,20 @@ class Engine:
 
     def schedule(self, faults: int) -> list[Strike]:
         """What this seed does to this system."""
-        return schedule(self.verdict.seed, {name: fault[:3] for name, fault in self._menu.items()}, faults)
+        return schedule(self.verdict.seed, self._kinds, faults)
+
+    def one_by_one(self) -> list[Strike]:
+        """Every fault that there is for this system, each with a calm after it."""
+        return one_by_one(self.verdict.seed, self._kinds)
+
+    @property
+    def lease(self) -> float:
+        """Seconds after which what a dead worker held is somebody else's."""
+        return self._rig.lease
+
+    @property
+    def _kinds(self) -> dict[str, tuple[int, float, float]]:
+        return {name: fault[:3] for name, fault in self._menu.items()}
 
     def run(self, tasks: int, faults: int, strikes: Sequence[Strike] | None = None) -> Verdict:
         """Send so many tasks under so many faults (or those of `strikes`), and wait until all is at rest."""
@@ -64,7 +87,11 @@ class Engine:
         strikes = self.schedule(faults) if strikes is None else strikes
         try:
             self._warm_up()
-            length = max(strikes[-1].at if strikes else 0.0, tasks / self._system.rate)
+            if self._alone:
+                self._be_whole()
+                self._pace()
+            calms = sum(strike.fault == CALM for strike in strikes) * CALM_TAKES
+            length = max(strikes[-1].at + calms if strikes else 0.0, tasks / self._system.rate)
             for number in range(PRODUCERS):
                 self._crew.produce(tasks // PRODUCERS, self.verdict.seed * 100 + number, tasks / PRODUCERS / length)
             self._strike(strikes)
@@ -155,11 +182,46 @@ class Engine:
         return time.monotonic() - began
 
     def _recover(self) -> None:
-        longest = RECOVERY * self._rig.lease * max(slowness(), crowding())
+        longest = RECOVERY * self._rig.lease * (1.0 if self._alone else max(slowness(), crowding()))
         took = self._probe(longest * 2)
-        self.verdict.recovery = max(self.verdict.recovery, took)
+        last = self._mishaps[-1].name if self._mishaps else "none"
+        self.verdict.recoveries[last] = max(self.verdict.recoveries.get(last, 0.0), took)
         if took > longest:
-            self.verdict.troubles.append(f"{took:.1f} s after all was healed no urgent task had ended")
+            self.verdict.troubles.append(f"{took:.1f} s after all was healed ({last}) no urgent task had ended")
+        if self._alone:
+            self._be_whole()
+
+    def _be_whole(self) -> None:
+        """Wait until the worker has all of its processes: the next fault is to find one of them."""
+        latest = time.monotonic() + START
+        while len(self._crew.children()) < self._crew.processes:
+            if time.monotonic() >= latest:
+                raise RuntimeError(f"a worker lacks processes:\n{self._crew.worker.log[-4000:]}")
+            _pause.wait(0.05)
+
+    def _pace(self) -> None:
+        """Measure the throughput: the best of some bursts of plain tasks, each from its send to its last end."""
+        size = round(self._system.rate * BURST)
+        best = 0.0
+        for _ in range(BURSTS):
+            keys = [f"w-{self.verdict.seed}-burst-{next(self._order)}" for _ in range(size)]
+            began = time.monotonic()
+            self._ledger.write("attempt", *keys)
+            self._app.send_many("faults.work", [Call((key,), None, {"task_id": key}) for key in keys])
+            self._ledger.write("confirmed", *keys)
+            self._books.update(self._folder)
+            while self._unfinished and time.monotonic() - began < LONGEST_BURST:
+                _pause.wait(0.02)
+                self._books.update(self._folder)
+            best = max(best, size / (self._books.last_end - began))
+        self.verdict.paces.append(best)
+
+    def _is_as_fast(self) -> None:
+        """The throughput after all faults is what it was before them."""
+        self._pace()
+        before, after = self.verdict.paces
+        if after < before * PACE:
+            self.verdict.troubles.append(f"{after:.0f} tasks a second after the faults, {before:.0f} before them")
 
     def _rest(self) -> None:
         """Wait until every confirmed task has ended, and then for what comes twice; and add up."""
@@ -181,6 +243,8 @@ class Engine:
                     progress = -1.0
             self._look_after()
             _pause.wait(0.2)
+        if self._alone and not self._unfinished:
+            self._is_as_fast()
         _pause.wait(self._rig.lease / 4)
         self._books.update(self._folder)
         Audit(self._books, self._mishaps, self._rig, self._app, self.verdict).all()
@@ -189,10 +253,12 @@ class Engine:
 
     def _is_at_rest(self) -> bool:
         self._books.update(self._folder)
-        garbage = {key for key in self._books.unfinished if key[0] == "g"}
-        if self._crew.producing or self._books.unfinished - garbage:
-            return False
-        return not self._rig.pending(self._app)
+        return not self._crew.producing and not self._unfinished and not self._rig.pending(self._app)
+
+    @property
+    def _unfinished(self) -> set[str]:
+        """Confirmed tasks that have not ended; bytes that are no task never do."""
+        return {key for key in self._books.unfinished if key[0] != "g"}
 
 
 def crowding() -> float:

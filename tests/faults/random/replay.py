@@ -26,7 +26,7 @@ def _run(
     if part is None:
         _show(strikes)
     verdict = engine.run(tasks, faults, strikes)
-    click.echo(f"{len(strikes)} strikes: {verdict.trouble() or 'nothing wrong'}")
+    click.echo(f"{len(strikes)} strikes: {verdict.trouble() or 'nothing wrong'}; recovery {verdict.recovery:.1f} s")
     if verdict.trouble():
         click.echo(f"  ledgers and logs in {folder}")
     else:

@@ -39,3 +39,17 @@ def schedule(seed: int, menu: Mapping[str, tuple[int, float, float]], count: int
         if number % SPELL == 0:
             strikes.append(Strike(at, CALM, 0.0, 0))
     return strikes
+
+
+def one_by_one(seed: int, menu: Mapping[str, tuple[int, float, float]]) -> list[Strike]:
+    """Each fault of the menu once, in an order of the seed's, and a calm as soon as it is over."""
+    random = Random(seed)
+    strikes: list[Strike] = []
+    at = 0.0
+    for name in random.sample(sorted(menu), len(menu)):
+        at += random.uniform(*GAPS)
+        lasts = random.uniform(*menu[name][1:])
+        strikes.append(Strike(at, name, lasts, random.getrandbits(32)))
+        at += lasts
+        strikes.append(Strike(at, CALM, 0.0, 0))
+    return strikes

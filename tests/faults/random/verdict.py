@@ -23,8 +23,10 @@ class Verdict:
     dead_letters: int = 0
     #: Executions of one message at a time, between a zombie and its successor.
     overlaps: int = 0
-    #: Longest time from a calm to the next end of a task, in seconds.
-    recovery: float = 0.0
+    #: Seconds from a calm to the next end of a task; the longest by the last fault before it.
+    recoveries: dict[str, float] = field(default_factory=dict)
+    #: Tasks a second before the first fault and after the last, where that was asked for.
+    paces: list[float] = field(default_factory=list)
     seconds: float = 0.0
     #: Everything else that is wrong, one line each.
     troubles: list[str] = field(default_factory=list)
@@ -35,6 +37,11 @@ class Verdict:
     def faults_in_all(self) -> int:
         """How many."""
         return self.faults.total()
+
+    @property
+    def recovery(self) -> float:
+        """The longest of all, in seconds."""
+        return max(self.recoveries.values(), default=0.0)
 
     def trouble(self) -> str:
         """What the run shows to be wrong, "" for nothing."""
