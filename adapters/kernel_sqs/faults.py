@@ -76,6 +76,11 @@ def code_of(error: BaseException) -> str:
     return ""
 
 
+def is_answer(error: PortError) -> bool:
+    """Whether the service itself said no: what fails on the way, or within the service, has no word of it."""
+    return error.sent == "no" and isinstance(error.__cause__, boto.ClientError)
+
+
 def translate(error: Exception, what: str) -> PortError:
     """The port's error for one that a call raised. `what` names the call and its queue."""
     if isinstance(error, boto.ClientError):

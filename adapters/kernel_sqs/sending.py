@@ -84,9 +84,10 @@ class Sending:
 
     def _request(self, queue: str, chunk: Chunk) -> dict[int, PortError]:
         try:
-            answer = self._service.sqs(
-                "send_message_batch", queue, QueueUrl=self._queues.url(queue), Entries=[entry for _, entry in chunk]
-            )
+            url = self._queues.url(queue)
+            self._service.be_heard(queue, url)
+            entries = [entry for _, entry in chunk]
+            answer = self._service.sqs("send_message_batch", queue, QueueUrl=url, Entries=entries)
         except PortError as error:
             if error.__cause__ is not None and code_of(error.__cause__) in GONE:
                 self._queues.forget(queue)

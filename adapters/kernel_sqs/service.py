@@ -9,8 +9,8 @@ from botocore.exceptions import NoCredentialsError
 from botocore.loaders import Loader
 from botocore.session import Session
 
-from kernel.errors import KernelError, Unavailable
-from kernel_sqs.faults import RAISED, code_of, translate, translate_opening
+from kernel.errors import KernelError, PortError, Unavailable
+from kernel_sqs.faults import RAISED, code_of, is_answer, translate, translate_opening
 from kernel_sqs.url import Location
 
 #: Connections beside those of the long polls: senders and settlers of a process that has many threads.
@@ -30,6 +30,8 @@ class Service:
         self._sqs: Any = None
         self._s3: Any = None
         self._closed = False
+        #: Whether SQS has answered nothing since a call of which nobody knows what came of it.
+        self._unheard = False
 
     @property
     def where(self) -> str:
@@ -74,7 +76,31 @@ class Service:
 
     def sqs(self, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
         """Call SQS; `queue` is for the error alone. `Unavailable` or `Rejected`, never tried again here."""
-        return self._call(self._sqs, operation, queue, arguments)
+        try:
+            answer = self._call(self._sqs, operation, queue, arguments)
+        except PortError as error:
+            if error.sent == "unknown":
+                self._unheard = True
+            elif is_answer(error):
+                self._unheard = False
+            raise
+        self._unheard = False
+        return answer
+
+    def be_heard(self, queue: str, url: str) -> None:
+        """After a call whose answer did not come, see that SQS answers before anything is sent: `Unavailable`, and
+        nothing sent, while it does not.
+
+        Every try of a send whose answer is lost leaves one more copy, and HTTP has no greeting that would show that
+        answers are lost. A refusal is an answer too: the right to read attributes is not needed for anything else.
+        """
+        if not self._unheard:
+            return
+        try:
+            self.sqs("get_queue_attributes", queue, QueueUrl=url, AttributeNames=["QueueArn"])
+        except PortError as error:
+            if not is_answer(error):
+                raise Unavailable(str(error)) from error
 
     def s3(self, operation: str, key: str, **arguments: Any) -> dict[str, Any]:
         """Call S3, as `sqs` does."""

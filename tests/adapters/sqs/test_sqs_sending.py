@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from adapters.sqs.wiring import answer, answering, counted, raw, refusal
+from faults.proxy import Proxy, Weather
+from faults.systems import port_of, through
 from kernel_sqs import SqsTransport
 
 from kernel.emulate.complete import complete
@@ -144,3 +147,46 @@ def test_other_languages_write_base64_and_text_is_handed_on(url: str, transport:
         other.send_message(QueueUrl=to, MessageBody=body)
     other.close()
     assert drained(transport, 2) == [b"hello", "not base64, größe".encode()]
+
+
+# -- answers that are lost ---------------------------------------------------------------------------------------------
+
+
+def test_an_outage_costs_one_copy_however_often_it_is_tried(url: str, opened: Callable[[str], SqsTransport]) -> None:
+    proxy = Proxy(("127.0.0.1", port_of(url)))
+    try:
+        transport = opened(through(proxy, url) + "&timeout=1")
+        transport.send([Outgoing("work", b"before")])
+        proxy.set(Weather(lose_down=True))
+        told = []
+        for _ in range(4):
+            with pytest.raises(Unavailable) as caught:
+                transport.send([Outgoing("work", b"meanwhile")])
+            told.append(caught.value.sent)
+        assert told == ["unknown", "no", "no", "no"]
+        proxy.heal()
+        transport.send([Outgoing("work", b"meanwhile")])
+        assert sorted(drained(transport, 3)) == [b"before", b"meanwhile", b"meanwhile"]
+        assert transport.receive(["work"], 1, 0.0) == []
+    finally:
+        proxy.close()
+
+
+def test_a_refusal_is_an_answer_too(transport: SqsTransport) -> None:
+    transport.declare(["work"])
+    failures = [refusal("InternalFailure", status=500)]
+    asked: list[str] = []
+
+    def denied(request: dict[str, Any]) -> Any:
+        asked.append(request["QueueUrl"])
+        return refusal("AccessDenied", status=403)
+
+    answering(transport, "SendMessageBatch", lambda _: failures.pop() if failures else None)
+    answering(transport, "GetQueueAttributes", denied)
+    with pytest.raises(Unavailable):
+        transport.send([Outgoing("work", b"x")])
+    assert not asked
+    transport.send([Outgoing("work", b"x")])
+    transport.send([Outgoing("work", b"x")])
+    assert len(asked) == 1, "asked once, after the answer that did not come"
+    assert drained(transport, 2) == [b"x", b"x"]
