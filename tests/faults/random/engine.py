@@ -216,8 +216,8 @@ class Engine:
             best = max(best, size / (self._books.last_end - began))
         self.verdict.paces.append(best)
 
-    def _is_as_fast(self) -> None:
-        """The throughput after all faults is what it was before them."""
+    def _judge_pace(self) -> None:
+        """Name it a trouble when the throughput of before the faults is not back."""
         self._pace()
         before, after = self.verdict.paces
         if after < before * PACE:
@@ -244,7 +244,7 @@ class Engine:
             self._look_after()
             _pause.wait(0.2)
         if self._alone and not self._unfinished:
-            self._is_as_fast()
+            self._judge_pace()
         _pause.wait(self._rig.lease / 4)
         self._books.update(self._folder)
         Audit(self._books, self._mishaps, self._rig, self._app, self.verdict).all()
