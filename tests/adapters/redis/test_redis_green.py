@@ -72,7 +72,8 @@ def run(library: str, program: str, *arguments: str) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", f"{PATCH[library]}\n{program}", *arguments]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=85, check=False)
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    # Of a crash in native code the first lines say which thread it was, and where.
+    assert ran.returncode == 0, "\n[...]\n".join((ran.stdout[-3000:], ran.stderr[:3000], ran.stderr[-3000:]))
 
 
 @pytest.mark.parametrize("library", PATCH)
