@@ -29,4 +29,5 @@ def test_the_slots_of_a_killed_holder_are_handed_on_within_a_lease() -> None:
 
 def test_workers_share_a_rate() -> None:
     found = limits.rate(shared_redis(), seconds=3.0, processes=2)
-    assert found["starts/s"] <= 105  # a crowded machine may be slower
+    # A hundred, and on a crowded machine those that come late: for a second they keep their places.
+    assert found["starts/s"] <= 100 * (3.0 + 1.0) / 3.0
