@@ -6,14 +6,13 @@ Each part of it, some runs of one system, is a process of its own (`--part`), wh
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from faults.random.engine import Engine
-from faults.random.verdict import Verdict
-from faults.systems import SYSTEMS
+from faults.random.verdict import Verdict, in_folder
+from faults.systems import SYSTEMS, System
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +90,11 @@ def one(name: str, seed: int, runs: int, share: Share, said: Callable[[Verdict, 
     """Some runs of one system on the same servers. `said` is told of each, and of its folder if that is kept."""
     with SYSTEMS[name]() as system:
         for number in range(runs):
-            folder = Path(tempfile.mkdtemp(prefix=f"kernel-faults-{name}-"))
-            verdict = Engine(folder, system, seed + number).run(share.tasks, share.faults)
-            if not verdict.trouble():
-                shutil.rmtree(folder, ignore_errors=True)
-            said(verdict, folder if verdict.trouble() else None)
+            said(*in_folder(f"kernel-faults-{name}-", partial(_run, system, seed + number, share)))
+
+
+def _run(system: System, seed: int, share: Share, folder: Path) -> Verdict:
+    return Engine(folder, system, seed).run(share.tasks, share.faults)
 
 
 def campaign(

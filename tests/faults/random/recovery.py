@@ -6,10 +6,9 @@ system the machine: what is promised in leases is taken as it stands.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -18,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from faults.random.engine import RECOVERY, Engine
-from faults.random.verdict import Verdict
-from faults.systems import SYSTEMS
+from faults.random.verdict import Verdict, in_folder
+from faults.systems import SYSTEMS, System
 
 #: Runs of one system: some have their results with the messages, some in a store of their own.
 RUNS = 4
@@ -38,8 +37,16 @@ class Recovery:
 
     system: str
     #: Seconds of its lease.
-    lease: float
-    verdicts: Sequence[Verdict]
+    lease: float = 0.0
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def run(self, system: System, seed: int, folder: Path) -> Verdict:
+        """Strike every fault once."""
+        engine = Engine(folder, system, seed, alone=True)
+        strikes, self.lease = engine.one_by_one(), engine.lease
+        verdict = engine.run(round(strikes[-1].at * system.rate * SHARE), len(strikes), strikes)
+        self.verdicts.append(verdict)
+        return verdict
 
     @property
     def slowest(self) -> dict[str, float]:
@@ -73,19 +80,12 @@ class Recovery:
 
 def recover(name: str, seed: int, runs: int, said: Callable[[Verdict, Path | None], None]) -> Recovery:
     """Some runs of one system on the same servers. `said` is told of each, and of its folder if that is kept."""
-    verdicts = []
-    lease = 0.0
+    found = Recovery(name)
     with SYSTEMS[name]() as system:
         for number in range(runs):
-            folder = Path(tempfile.mkdtemp(prefix=f"kernel-recovery-{name}-"))
-            engine = Engine(folder, system, seed + number, alone=True)
-            strikes, lease = engine.one_by_one(), engine.lease
-            verdict = engine.run(round(strikes[-1].at * system.rate * SHARE), len(strikes), strikes)
-            if not verdict.trouble():
-                shutil.rmtree(folder, ignore_errors=True)
-            said(verdict, folder if verdict.trouble() else None)
-            verdicts.append(verdict)
-    return Recovery(name, lease, verdicts)
+            verdict, folder = in_folder(f"kernel-recovery-{name}-", partial(found.run, system, seed + number))
+            said(verdict, folder)
+    return found
 
 
 @click.command()

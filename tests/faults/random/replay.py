@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,24 +11,26 @@ from faults.random.campaign import SHARES
 from faults.random.engine import Engine
 from faults.random.schedule import Strike
 from faults.random.shrink import shrink
-from faults.random.verdict import Verdict
+from faults.random.verdict import Verdict, in_folder
 from faults.systems import SYSTEMS, System
 
 
 def _run(
     system: System, seed: int, tasks: int, faults: int, part: Sequence[Strike] | None = None
 ) -> tuple[Sequence[Strike], Verdict]:
-    folder = Path(tempfile.mkdtemp(prefix="kernel-replay-"))
-    engine = Engine(folder, system, seed)
-    strikes = engine.schedule(faults) if part is None else part
-    if part is None:
-        _show(strikes)
-    verdict = engine.run(tasks, faults, strikes)
+    strikes: list[Strike] = []
+
+    def run(folder: Path) -> Verdict:
+        engine = Engine(folder, system, seed)
+        strikes.extend(engine.schedule(faults) if part is None else part)
+        if part is None:
+            _show(strikes)
+        return engine.run(tasks, faults, strikes)
+
+    verdict, folder = in_folder("kernel-replay-", run)
     click.echo(f"{len(strikes)} strikes: {verdict.trouble() or 'nothing wrong'}; recovery {verdict.recovery:.1f} s")
-    if verdict.trouble():
+    if folder:
         click.echo(f"  ledgers and logs in {folder}")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
     return strikes, verdict
 
 

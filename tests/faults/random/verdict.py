@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -55,3 +59,13 @@ class Verdict:
             found.append(f"one ran {self.most_often} times with {self.faults_in_all} faults")
         found += self.troubles[:12]
         return "; ".join(found) and f"seed {self.seed}: {'; '.join(found)}"
+
+
+def in_folder(prefix: str, run: Callable[[Path], Verdict]) -> tuple[Verdict, Path | None]:
+    """What comes of a run in a folder of its own, and the folder where something is wrong; else it is removed."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    verdict = run(folder)
+    if verdict.trouble():
+        return verdict, folder
+    shutil.rmtree(folder, ignore_errors=True)
+    return verdict, None
